@@ -1,0 +1,1 @@
+"""What runs: Kafka, Faust, metrics and the command line; the only I/O."""

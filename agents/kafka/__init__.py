@@ -1,0 +1,1 @@
+"""Kafka: transport and administration; nothing of the domain."""

@@ -1,0 +1,1 @@
+"""What is decided: the pure core, without a clock, randomness or I/O."""

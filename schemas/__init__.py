@@ -1,0 +1,1 @@
+"""What travels: one module per kind of message, and every topic."""
