@@ -1,1 +1,1 @@
-"""What travels: one module per kind of message, and every topic."""
+"""What travels: every message as a msgspec struct, every topic, and the codecs. Imports msgspec only."""

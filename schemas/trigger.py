@@ -1,0 +1,101 @@
+"""The recall trigger: CloudEvents 1.0 (https://cloudevents.io), topic `triggers`, only what is to be sent now."""
+
+from typing import Literal
+
+import msgspec
+
+SOURCE = "rekindle"
+SPEC_VERSION = "1.0"
+TRIGGER_TYPE = "rekindle.trigger.v1"
+
+Arm = Literal["treatment", "holdout"]
+
+
+class CloudEvent(msgspec.Struct, kw_only=True):
+    """The envelope; `time` is when the fact holds (the deadline, the goal), never when it was written."""
+
+    id: str
+    source: str = SOURCE
+    specversion: str = SPEC_VERSION
+    type: str
+    subject: str
+    time: str
+    datacontenttype: str = "application/json"
+    dataschema: str
+    partitionkey: str
+
+
+class Gate(msgspec.Struct):
+    """One gate that was tested: `value` met `threshold` or not. `contribution` is for additive scores."""
+
+    feature: str
+    value: float | int | str | None
+    threshold: float | int | str | None
+    passed: bool
+    contribution: float | None = None
+
+
+class Episode(msgspec.Struct):
+    """The silence: since when, and when the rule's deadline was crossed. RFC 3339."""
+
+    start: str
+    entered_at: str
+
+
+class Experiment(msgspec.Struct):
+    """How the arm was drawn: a sticky hash of salt, user and rule against the holdout share."""
+
+    salt: str
+    share: float
+    arm: Arm
+
+
+class Risk(msgspec.Struct):
+    """P(no event within `horizon` ms) at the deadline, by which model."""
+
+    p: float
+    horizon: int
+    model_version: str
+
+
+class Evidence(msgspec.Struct):
+    """The last message before the silence."""
+
+    last_message_id: str
+    last_seen: str
+
+
+class Goal(msgspec.Struct):
+    """What counts as recalled (None: any activity), and until when. RFC 3339."""
+
+    event: str | None
+    window_end: str
+
+
+class RecallData(msgspec.Struct, kw_only=True):
+    """What was considered about one user under one rule; triggers and decisions share it."""
+
+    rule_id: str
+    rule_version: str
+    step: int
+    priority: int
+    channel: str
+    template_id: str
+    expires_at: str
+    episode: Episode
+    lifecycle: str
+    locale: str | None
+    timezone: str | None
+    experiment: Experiment | None
+    risk: Risk | None
+    explain: list[Gate]
+    evidence: Evidence
+    goal: Goal
+
+
+class Trigger(CloudEvent, kw_only=True):
+    """Send this now. Dedupe by `id`; drop after `data.expires_at`."""
+
+    type: str = TRIGGER_TYPE
+    dataschema: str = "rekindle/schemas/json/trigger.json"
+    data: RecallData
