@@ -9,8 +9,8 @@ from schemas.event import Event, OrderProperties, Traits
 
 decode_event = msgspec.json.Decoder(Event).decode
 decode_control = msgspec.json.Decoder(AnyControl).decode
-decode_order = msgspec.json.Decoder(OrderProperties).decode
-decode_traits = msgspec.json.Decoder(Traits).decode
+decode_order = msgspec.json.Decoder(OrderProperties | None).decode
+decode_traits = msgspec.json.Decoder(Traits | None).decode
 decode_skip = msgspec.json.Decoder(Skip).decode
 encode_json = msgspec.json.Encoder(decimal_format="number").encode
 

@@ -30,13 +30,15 @@ DeadLetterReason = Literal[
     "skipped",
 ]
 
+Stage = Literal["decode", "validate", "time", "control", "skip"]
+
 
 class DeadLetterHeaders(msgspec.Struct, kw_only=True):
     """The headers, all text. `offset` and `partition` say where the record lies; `time` is its append time in ms."""
 
     reason: DeadLetterReason
     message: str
-    stage: Literal["decode", "validate", "time", "apply", "control", "skip"]
+    stage: Stage
     core: str
     topic: str
     partition: str

@@ -75,8 +75,8 @@ class Event(msgspec.Struct):
     sentAt: datetime | None = None
     receivedAt: datetime | None = None
     context: Context | None = None
-    properties: msgspec.Raw = msgspec.Raw()
-    traits: msgspec.Raw = msgspec.Raw()
+    properties: msgspec.Raw = msgspec.field(default_factory=msgspec.Raw)
+    traits: msgspec.Raw = msgspec.field(default_factory=msgspec.Raw)
     schemaVersion: int | None = None
 
 

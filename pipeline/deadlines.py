@@ -1,0 +1,47 @@
+"""The lazy wheel: hour -> keys that may have a deadline in it.
+
+An entry lies no later than its user's wake-up. An event that postpones the wake-up leaves the entry where it is: when its
+hour comes the user is found not to be due and is put where they belong. So an event costs nothing here, and ten million
+users cost ten million references.
+"""
+
+from typing import Final
+
+NEVER: Final = 0xFFFFFFFF - 0x10000  # hours
+
+
+class Wheel:
+    """Keys by hour (int, since 1970)."""
+
+    __slots__ = ("_buckets",)
+
+    def __init__(self) -> None:
+        self._buckets: dict[int, list[bytes]] = {}
+
+    def put(self, hour: int, key: bytes) -> None:
+        """See `key` again at `hour`; never if `hour` is NEVER."""
+        if hour >= NEVER:
+            return
+        bucket = self._buckets.get(hour)
+        if bucket is None:
+            self._buckets[hour] = [key]
+        else:
+            bucket.append(key)
+
+    def take(self, hour: int) -> list[bytes]:
+        """Remove and return the keys of `hour`, sorted, each once."""
+        bucket = self._buckets.pop(hour, None)
+        return sorted(set(bucket)) if bucket else []
+
+    def postpone(self, hour: int) -> None:
+        """Move the bucket of `hour` to the next hour, whole."""
+        bucket = self._buckets.pop(hour, None)
+        if bucket:
+            self._buckets.setdefault(hour + 1, []).extend(bucket)
+
+    def backlog(self, hour: int) -> int:
+        """How many entries lie before `hour`."""
+        return sum(len(keys) for at, keys in self._buckets.items() if at < hour)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._buckets.values()))

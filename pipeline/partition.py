@@ -1,0 +1,558 @@
+"""One partition of the user topic: its clock, its rows, its deadlines and its sums. Every driver calls this and nothing else.
+
+`fold` reads records; `commit` hands over, as one unit, everything that changed since the last one. State = fold(snapshot, the
+rest of the log): cutting the log into chunks, or restarting between any two records, changes nothing.
+"""
+
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import Final
+
+import msgspec
+import xxhash
+
+from pipeline.admission import Channels, Rejection, admit
+from pipeline.deadlines import NEVER, Wheel
+from pipeline.guard import Guard
+from pipeline.policy import DEFAULT, Policy, PolicyError, parse
+from pipeline.recall import ALL_RULES, Context, Message
+from pipeline.records import Commit, CoreError, MissingBody, Output, Record, UnknownVersion, UnreadableBody
+from pipeline.state import STATE_VERSION, UserState, decode_row, encode_row, schedule_of
+from pipeline.sums import Cells
+from pipeline.units import DAY, HOUR
+from pipeline.user import Deadline, Happening, Transition, earliest_wake, step, withdraws_consent
+from schemas.codec import DECODE_ERRORS, decode_control, decode_skip, encode_json
+from schemas.control import (
+    CONTROL_HEADER,
+    CONTROL_KEY,
+    Adopt,
+    AnyControl,
+    Domain,
+    Gap,
+    Hold,
+    Pause,
+    Release,
+    Resume,
+    Tick,
+    TimeDomain,
+)
+from schemas.deadletter import DeadLetterHeaders, kept
+from schemas.decision import Decision
+from schemas.event import MAX_BYTES
+from schemas.partitioner import partition_of
+from schemas.trigger import Trigger
+
+CORE_VERSION: Final = 1
+LATE_LIMIT: Final = 7 * DAY
+DEDUPE_WINDOW: Final = 48  # hours
+DEDUPE_SIZE: Final = 32
+PLAYED_TICK: Final = HOUR  # the player's ticks are this far apart: in `played` an event may lie that much after the last one
+_PAUSE_RECORDS: Final = 2_000
+_PAUSE_WAKES: Final = 5_000
+_ENTRY: Final = 12  # bytes of one entry of `seen`: hash, hour
+
+
+class Counts(msgspec.Struct):
+    """Events by what became of them: read = applied + duplicate + rejected. `late`, `backfilled` and `dedupe_unsure` are parts of
+    applied, `skipped` of rejected. `control` messages and `woken` users are counted apart."""
+
+    read: int = 0
+    applied: int = 0
+    duplicate: int = 0
+    rejected: int = 0
+    late: int = 0
+    backfilled: int = 0
+    dedupe_unsure: int = 0
+    skipped: int = 0
+    control: int = 0
+    woken: int = 0
+    lost: int = 0
+
+
+class Position(msgspec.Struct):
+    """The partition row: where the fold stands. Times in ms. `offset` is the next record; `next_hour` the
+    first hour not swept, `judged` the last one the source was judged for; `last` identifies the last record folded."""
+
+    version: int = STATE_VERSION
+    core: int = CORE_VERSION
+    offset: int = -1
+    horizon: int | None = None
+    next_hour: int = 0
+    judged: int = 0
+    domain: TimeDomain = "live"
+    tick: int | None = None
+    policy: str = ""
+    epoch: int = 0
+    adopted: int = 0
+    paused: list[str] = []
+    last: tuple[int, int, int] | None = None
+    counts: Counts = msgspec.field(default_factory=Counts)
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_position = msgspec.msgpack.Decoder(Position).decode
+_decode_guard = msgspec.msgpack.Decoder(Guard).decode
+_decode_version = msgspec.msgpack.Decoder(dict[str, object]).decode
+
+
+@lru_cache(maxsize=16)
+def _parsed(digest: str, body: bytes) -> Policy:
+    try:
+        return parse(body, name=f"policy/{digest[:12]}")
+    except PolicyError as error:
+        raise UnreadableBody(f"the adopted policy {digest} can't be read: {error}") from error
+
+
+class Partition:
+    """The pure core of partition `number` of `count`. `registry` maps keys of the registry topic to bodies; `tenant` is a part of
+    every trigger's id; `topic` only names the source in dead letters."""
+
+    def __init__(
+        self, number: int, count: int, registry: Mapping[str, bytes], *, tenant: str = "default", topic: str = "users"
+    ) -> None:
+        self.number = number
+        self.count = count
+        self.position = Position()
+        self.guard = Guard()
+        self.cells = Cells()
+        self.rows: dict[bytes, bytes] = {}
+        self.wheel = Wheel()
+        self._registry = registry
+        self._topic = topic
+        self._context = Context(DEFAULT, tenant)
+        self._channels = Channels(DEFAULT)
+        self._hot: dict[bytes, UserState | None] = {}  # rows changed since the last commit, decoded; None: gone
+        self._changed: dict[bytes, bytes | None] = {}  # the same, encoded
+        self._outputs: dict[str, list[Output]] = {}
+        self._moved = False
+        self._guard_moved = False
+        self._last: Record | None = None
+
+    # -- reading ------------------------------------------------------------------------------------------------------------
+
+    @property
+    def offset(self) -> int:
+        """The next record to fold; -1 if none was folded yet."""
+        return self.position.offset
+
+    @property
+    def last_record(self) -> tuple[int, int, int] | None:
+        """(offset, timestamp, CRC) of the last record folded: by it a topic that was recreated is recognised."""
+        return self.position.last
+
+    @property
+    def clock(self) -> int | None:
+        """ms; None before the first tick or event."""
+        horizon = self.position.horizon
+        return None if horizon is None else horizon - self._context.policy.lateness
+
+    @property
+    def policy(self) -> Policy:
+        """The adopted policy."""
+        return self._context.policy
+
+    def restore(self, changelog: Iterable[tuple[bytes, bytes | None]]) -> None:
+        """Load a changelog: (key, value) in log order, a later one wins, None removes. Raises UnknownVersion, MissingBody,
+        UnreadableBody."""
+        latest: dict[bytes, bytes] = {}
+        rows = self.rows
+        for key, value in changelog:
+            kind = key[:1]
+            if kind == b"u":
+                if value is None:
+                    rows.pop(key[1:], None)
+                else:
+                    rows[key[1:]] = value
+            elif value is not None:
+                latest[key] = value
+        if b"p" in latest:
+            version = _decode_version(latest[b"p"]).get("version")
+            if not isinstance(version, int) or version > STATE_VERSION:
+                raise UnknownVersion("state", version if isinstance(version, int) else -1, STATE_VERSION)
+            self.position = _decode_position(latest.pop(b"p"))
+            check_core(self.position.core)
+        if b"g" in latest:
+            self.guard = _decode_guard(latest.pop(b"g"))
+        for key, value in latest.items():
+            if key[:1] == b"s":
+                self.cells.restore(key[1:], value)
+        position = self.position
+        policy = self._policy(position.policy) if position.policy else DEFAULT
+        self._use(
+            msgspec.structs.replace(
+                self._context,
+                policy=policy,
+                epoch=position.epoch,
+                adopted=position.adopted,
+                dark=self.guard.dark,
+                next_hour=position.judged + 1 if position.judged else position.next_hour,
+                paused=frozenset(position.paused),
+            )
+        )
+        for key in rows:
+            self.wheel.put(max(self._due_hour(key), position.next_hour), key)
+
+    # -- folding ------------------------------------------------------------------------------------------------------------
+
+    def fold(self, records: Sequence[Record]) -> Iterator[None]:
+        """Fold records in the order of the log; those before `offset` are passed over.
+
+        Pauses at safe points, at least every 2,000 records and 5,000 wake-ups: there and at the end `commit` may be called.
+        Raises MissingBody before consuming the record that needs it; CoreError if the core fails; UnknownVersion if the log
+        asks for a newer core.
+        """
+        position = self.position
+        counts = position.counts
+        since_pause = 0
+        skips = any(key.startswith("skip/") for key in self._registry)
+        for record in records:
+            if record.offset < position.offset:
+                continue
+            try:
+                if record.key == CONTROL_KEY or (record.headers and any(h[0] == CONTROL_HEADER for h in record.headers)):
+                    if not self._skip(record):
+                        yield from self._control(record)
+                elif skips and self._skip(record):
+                    pass
+                else:
+                    recorded = record.timestamp if position.domain == "live" else None
+                    item = admit(record, self._context.policy, self._channels, recorded)
+                    if isinstance(item, Rejection):
+                        self._reject(record, item)
+                    elif (state := self._examine(record, record.key, item)) is not None:
+                        if not item.backfill and self._move_clock(item.time):
+                            yield from self._advance(record)
+                            state = self._state(record.key) or UserState(known=item.known)
+                        self._apply(record, record.key, item, state)
+            except (MissingBody, UnknownVersion, UnreadableBody):
+                raise
+            except Exception as error:
+                raise CoreError(self.number, record.offset, error) from error
+            position.offset = record.offset + 1
+            self._last, self._moved = record, True
+            since_pause += 1
+            if since_pause >= _PAUSE_RECORDS:
+                since_pause = 0
+                yield
+
+    def commit(self) -> Commit:
+        """Everything that changed since the last commit, as one unit to write; synchronous."""
+        self._store_hot()
+        changelog: list[tuple[bytes, bytes | None]] = [(b"u" + key, row) for key, row in self._changed.items()]
+        self._changed = {}
+        for cell, value in self.cells.take():
+            changelog.append((b"s" + cell, value))
+        if self._guard_moved:
+            changelog.append((b"g", _encode(self.guard)))
+            self._guard_moved = False
+        if self._moved:
+            last = self._last
+            if last is not None:
+                crc = zlib.crc32(last.value or b"", zlib.crc32(last.key or b""))
+                self.position.last = (last.offset, last.timestamp, crc)
+            changelog.append((b"p", _encode(self.position)))
+            self._moved = False
+        outputs, self._outputs = self._outputs, {}
+        return Commit(changelog, outputs, self.position.offset)
+
+    def states(self) -> Iterator[tuple[bytes, UserState]]:
+        """Every user's state as of now, decoded, sorted by key."""
+        for key in sorted(self.rows.keys() | self._hot.keys()):
+            state = self._hot[key] if key in self._hot else decode_row(self.rows[key])
+            if state is not None:
+                yield key, state
+
+    # -- events -------------------------------------------------------------------------------------------------------------
+
+    def _examine(self, record: Record, key: bytes, item: Happening) -> UserState | None:
+        """The user's state if the event is to be applied; None if it was rejected or is a duplicate (and has been counted)."""
+        position, time = self.position, item.time
+        limit = self._latest_time(record)
+        if limit is None or time > limit:
+            self._reject(record, Rejection("time_in_future", "time", "later than the record's own time and the allowed skew"))
+            return None
+        state = self._state(key)
+        if state is None:
+            if partition_of(key, self.count) != self.number:
+                why = f"murmur2 puts this key on another partition than {self.number}"
+                self._reject(record, Rejection("wrong_partition", "validate", why))
+                return None
+            state = UserState(known=item.known)
+        horizon = position.horizon
+        if horizon is not None and time < horizon - self._context.policy.lateness - LATE_LIMIT:
+            if not (item.backfill or item.kind == "delete" or withdraws_consent(item)):
+                self._reject(record, Rejection("too_late", "time", "more than 7 days behind the clock; replay it as backfill"))
+                return None
+            item.active = item.active and item.backfill
+        if _holds(state.seen, xxhash.xxh3_64_digest(item.message_id.encode())):
+            position.counts.read += 1
+            position.counts.duplicate += 1
+            return None
+        return state
+
+    def _apply(self, record: Record, key: bytes, item: Happening, state: UserState) -> None:
+        position, context, counts = self.position, self._context, self.position.counts
+        time = item.time
+        assert position.horizon is not None or item.backfill
+        late = position.horizon is not None and time < context.clock
+        if late or item.backfill:
+            now = context.clock
+            if item.backfill:
+                counts.backfilled += 1
+                if position.domain == "live":
+                    now = max(now, record.timestamp)
+            else:
+                counts.late += 1
+            item.settled = now - context.dark * HOUR
+            item.dark = self.guard.dark_before(time)
+            if len(state.seen) >= _ENTRY * DEDUPE_SIZE or time < context.clock - DEDUPE_WINDOW * HOUR:
+                counts.dedupe_unsure += 1
+        else:
+            item.dark = context.dark
+            self.guard.count(time // HOUR)
+            self._guard_moved = True
+        counts.read += 1
+        counts.applied += 1
+        state.seen = _remember(state.seen, item.message_id, context.next_hour)
+        self._keep(key, state.wake_hour, step(state, item, context), record)
+
+    def _latest_time(self, record: Record) -> int | None:
+        """An event later than this (ms) is refused; None: every event, since no tick has said what time it is."""
+        position, skew = self.position, self._context.policy.skew
+        if position.domain == "live":
+            return record.timestamp + skew
+        return None if position.tick is None else position.tick + PLAYED_TICK + skew
+
+    def _state(self, key: bytes) -> UserState | None:
+        state = self._hot.get(key)
+        if state is None and key not in self._hot:
+            row = self.rows.get(key)
+            return None if row is None else decode_row(row)
+        return state
+
+    def _keep(self, key: bytes, before: int, transition: Transition, record: Record) -> None:
+        """Take in what a step did. `before` is the hour of the user's last wake-up call, NEVER for a stranger."""
+        state, outputs, facts = transition
+        if state is None:
+            if key in self.rows or key in self._hot:
+                self._hot[key] = None
+        elif state.activity.days or state.profile is not None:  # else there is nothing to remember of a stranger
+            self._hot[key] = state
+            hour = state.wake_hour
+            if hour < before:
+                self.wheel.put(hour, key)
+        if facts:
+            self.cells.add(facts)
+        for message in outputs:
+            self._emit(key, message, record)
+
+    def _emit(self, key: bytes, message: Message, record: Record) -> None:
+        topic = "triggers" if isinstance(message, Trigger) else "decisions" if isinstance(message, Decision) else "outcomes"
+        headers = [("rekindle-partition", b"%d" % self.number), ("rekindle-offset", b"%d" % record.offset)]
+        self._outputs.setdefault(topic, []).append(Output(key, encode_json(message), headers))
+
+    def _reject(self, record: Record, why: Rejection) -> None:
+        counts = self.position.counts
+        counts.read += 1
+        counts.rejected += 1
+        value, digest = kept(record.value or b"", MAX_BYTES - 1)
+        headers = DeadLetterHeaders(
+            reason=why.reason,
+            message=why.message,
+            stage=why.stage,
+            core=str(CORE_VERSION),
+            topic=self._topic,
+            partition=str(self.number),
+            offset=str(record.offset),
+            time=str(record.timestamp),
+            sha256=digest,
+        )
+        self._outputs.setdefault("deadletters", []).append(Output(record.key or b"", value, headers.encode()))
+
+    def _skip(self, record: Record) -> bool:
+        """Whether an operator asked to pass over this record, which then is a dead letter."""
+        body = self._registry.get(f"skip/{self.number}/{record.offset}")
+        if body is None:
+            return False
+        self.position.counts.skipped += 1
+        self._reject(record, Rejection("skipped", "skip", decode_skip(body).reason))
+        return True
+
+    # -- time ---------------------------------------------------------------------------------------------------------------
+
+    def _move_clock(self, time: int) -> bool:
+        """Time has come to `time` (ms); True if an hour has closed by it that is not swept yet."""
+        position, context = self.position, self._context
+        if position.horizon is None or time > position.horizon:
+            position.horizon = time
+            context.clock = time - context.policy.lateness
+        return context.clock // HOUR > position.next_hour
+
+    def _advance(self, record: Record) -> Iterator[None]:
+        """Close every hour before the clock: judge the source, then wake whoever is due, in order of (hour, key)."""
+        position, context, guard, wheel = self.position, self._context, self.guard, self.wheel
+        target = context.clock // HOUR
+        self._moved = True
+        if not position.next_hour:  # the first time: before the first entry there is nothing to sweep
+            keys = self.rows.keys() | self._hot.keys()
+            position.next_hour = min(target, min(map(self._due_hour, keys), default=target))
+        while (hour := position.next_hour) < target:
+            if position.judged < hour:
+                position.judged = hour
+                self._guard_moved = True
+                if guard.close(hour, context.policy.guard):
+                    context.dark = guard.dark
+                    wheel.postpone(hour)
+                    position.next_hour = context.next_hour = hour + 1
+                    continue
+            context.next_hour = hour + 1
+            yield from self._sweep(hour, record)
+            position.next_hour = hour + 1
+
+    def _sweep(self, hour: int, record: Record) -> Iterator[None]:
+        """Wake whoever is due in `hour`. A pause may fall anywhere between two users: the rows tell who was woken."""
+        context, counts, until = self._context, self.position.counts, (hour + 1) * HOUR
+        for visited, key in enumerate(self.wheel.take(hour), start=1):
+            due = self._due_hour(key)
+            if due > hour:
+                self.wheel.put(due, key)
+            else:
+                state = self._state(key)
+                assert state is not None  # whoever is gone is due never
+                counts.woken += 1
+                self._keep(key, NEVER, step(state, Deadline(key.decode(), until), context), record)
+            if visited % _PAUSE_WAKES == 0:
+                yield
+
+    def _due_hour(self, key: bytes) -> int:
+        """When `key` is to be woken, by its row; NEVER if the row is gone."""
+        context = self._context
+        if key in self._hot:
+            state = self._hot[key]
+            if state is None:
+                return NEVER
+            hour, epoch = state.wake_hour, state.set_in
+        elif key in self.rows:
+            hour, epoch = schedule_of(self.rows[key])
+            state = None
+        else:
+            return NEVER
+        if epoch != context.epoch:  # set under another policy
+            return earliest_wake(state or decode_row(self.rows[key]), context)
+        return hour
+
+    # -- control ------------------------------------------------------------------------------------------------------------
+
+    def _control(self, record: Record) -> Iterator[None]:
+        message = self._decoded_control(record)
+        if isinstance(message, Rejection):
+            self._reject(record, message)
+            return
+        position, guard, context = self.position, self.guard, self._context
+        match message:
+            case Tick():
+                time = record.timestamp if message.time is None else message.time
+                position.tick = time if position.tick is None else max(position.tick, time)
+                if self._move_clock(time):
+                    yield from self._advance(record)
+            case Adopt():
+                if message.core is not None:
+                    check_core(message.core)
+                    position.core = max(position.core, message.core)
+                if message.policy is not None:
+                    yield from self._adopt(message.policy, record)
+            case Domain():
+                position.domain = message.domain
+            case Hold():
+                guard.held, self._guard_moved = True, True
+            case Release():
+                guard.release()
+                self._guard_moved = True
+            case Pause():
+                context.paused |= {message.rule or ALL_RULES}
+            case Resume():
+                context.paused = frozenset() if message.rule is None else context.paused - {message.rule}
+            case Gap():
+                position.counts.lost += message.end - message.start
+        position.paused = sorted(context.paused)
+        position.counts.control += 1
+
+    def _decoded_control(self, record: Record) -> AnyControl | Rejection:
+        kinds = [value for name, value in record.headers if name == CONTROL_HEADER]
+        if record.key != CONTROL_KEY or len(kinds) != 1:
+            return Rejection("forged_control", "control", "a control message needs the reserved key and one reserved header")
+        try:
+            message = decode_control(record.value or b"")
+        except DECODE_ERRORS:
+            return Rejection("bad_control", "control", "the body is no control message")
+        if kinds[0].decode(errors="replace") != message.__struct_config__.tag:
+            return Rejection("bad_control", "control", "header and body name different kinds")
+        position = self.position
+        if isinstance(message, Tick) and (message.time is None) != (position.domain == "live"):
+            return Rejection("forged_control", "control", f"a tick of another time domain than {position.domain}")
+        if isinstance(message, Domain) and position.counts.read + position.counts.control:
+            return Rejection("bad_control", "control", "only the first record of a partition may declare its time domain")
+        return message
+
+    def _adopt(self, digest: str, record: Record) -> Iterator[None]:
+        """Decide by another policy from here on: the one pass over all rows, which puts everyone on a new wheel.
+
+        Deadlines before now change the lifecycle when their user is next woken, and open no episode.
+        """
+        policy, position, old = self._policy(digest), self.position, self._context
+        now = max(old.clock, record.timestamp) if position.domain == "live" else old.clock
+        adopted = now - old.dark * HOUR
+        context = msgspec.structs.replace(old, policy=policy, epoch=position.epoch + 1, adopted=adopted)
+        self._store_hot()
+        wheel = Wheel()
+        for visited, (key, row) in enumerate(self.rows.items(), start=1):
+            wheel.put(max(earliest_wake(decode_row(row), context), context.next_hour), key)
+            if visited % _PAUSE_WAKES == 0:
+                yield  # nothing has changed yet: a restart from here adopts anew
+        position.policy, position.epoch, position.adopted = digest, context.epoch, adopted
+        self.wheel = wheel
+        self._use(context)
+
+    def _policy(self, digest: str) -> Policy:
+        body = self._registry.get(f"policy/{digest}")
+        if body is None:
+            raise MissingBody(f"policy/{digest}")
+        return _parsed(digest, body)
+
+    def _use(self, context: Context) -> None:
+        self._context = context
+        self._channels = Channels(context.policy)
+        if self.position.horizon is not None:
+            context.clock = self.position.horizon - context.policy.lateness
+
+    def _store_hot(self) -> None:
+        """Encode what has changed since the last commit."""
+        for key, state in self._hot.items():
+            if state is None:
+                self.rows.pop(key, None)
+                self._changed[key] = None
+            else:
+                self.rows[key] = self._changed[key] = encode_row(state)
+        self._hot.clear()
+
+
+def check_core(version: int) -> None:
+    """Raises UnknownVersion if `version` of the core is newer than this one."""
+    if version > CORE_VERSION:
+        raise UnknownVersion("core", version, CORE_VERSION)
+
+
+def _holds(seen: bytes, digest: bytes) -> bool:
+    at = seen.find(digest)
+    while at >= 0 and at % _ENTRY:
+        at = seen.find(digest, at + 1)
+    return at >= 0
+
+
+def _remember(seen: bytes, message_id: str, hour: int) -> bytes:
+    """`seen` with this messageId added, without entries that are older than the window or more than the row may hold."""
+    start = max(0, len(seen) - _ENTRY * (DEDUPE_SIZE - 1))
+    while start < len(seen) and int.from_bytes(seen[start + 8 : start + _ENTRY], "big") + DEDUPE_WINDOW < hour:
+        start += _ENTRY
+    return seen[start:] + xxhash.xxh3_64_digest(message_id.encode()) + hour.to_bytes(4, "big")

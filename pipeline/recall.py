@@ -1,0 +1,238 @@
+"""Recall: which rule is due for a silent user, what is decided, and whether they came back.
+
+A trigger's or decision's time is the deadline, never when it was noticed. The order of the gates is fixed:
+returned, stale, episode_taken, paused, consent, cooldown, shadow; the arm is drawn after all of them.
+"""
+
+from hashlib import sha256
+from typing import Final, NamedTuple
+
+import msgspec
+import xxhash
+
+from pipeline.lifecycle import STAGES
+from pipeline.policy import PAliveBelow, Policy, Rule
+from pipeline.state import Recall, UserState
+from pipeline.sums import DECISIONS, OUTCOMES, Fact
+from pipeline.sums.outcomes import DECIDED, MEASURED, RECALLED, RETURNED, VALUE
+from pipeline.units import DAY, HOUR
+from schemas.codec import rfc3339
+from schemas.decision import Decision, DecisionData, Reason, Verdict
+from schemas.outcome import Outcome, OutcomeData
+from schemas.trigger import Episode, Evidence, Experiment, Gate, Goal, RecallData, Risk, Trigger
+
+Message = Trigger | Decision | Outcome
+_MODEL_VERSION: Final = "mbg"
+ALL_RULES: Final = "*"
+
+
+class Context(msgspec.Struct):
+    """What a partition knows at a position of its log. Times in ms; `adopted` in effective time; `dark` in hours."""
+
+    policy: Policy
+    tenant: str
+    epoch: int = 0
+    adopted: int = 0
+    dark: int = 0
+    clock: int = 0
+    next_hour: int = 0  # the first hour that is not swept yet
+    paused: frozenset[str] = frozenset()  # rule ids; ALL_RULES stands for every one
+
+
+class Due(NamedTuple):
+    """A rule and its deadline: effective time orders, real time is shown."""
+
+    at: int
+    order: int
+    rule: Rule
+
+
+def silence_start(state: UserState) -> int:
+    """The user's last activity in effective time (ms)."""
+    return state.activity.last - state.activity.dark * HOUR
+
+
+def rule_deadlines(state: UserState, policy: Policy) -> list[Due]:
+    """Every rule's deadline for the current silence, in effective time."""
+    activity = state.activity
+    start = silence_start(state)
+    found = []
+    for order, rule in enumerate(policy.rules):
+        when = rule.when
+        if not isinstance(when, PAliveBelow):
+            found.append(Due(start + when.after, order, rule))
+        elif activity.days >= when.min_active_days:
+            lived = activity.last - activity.first
+            crossing = policy.risk.crossing(activity.days - 1, lived, when.threshold)
+            found.append(Due(start + max(when.min_silence, crossing - lived), order, rule))
+    return found
+
+
+def trigger_id(tenant: str, user: str, rule: str, episode: int, step: int = 0) -> str:
+    """Fixed when the episode opens; independent of the rule's version and of the wall clock."""
+    return sha256("\x1f".join((tenant, user, rule, str(episode), str(step))).encode()).hexdigest()[:32]
+
+
+def draw_holdout(salt: str, user: str, rule: str, share: float) -> bool:
+    """Sticky: the same user is in the same arm of a rule as long as salt and share stay."""
+    return xxhash.xxh3_64_intdigest(f"{salt}\x1f{user}\x1f{rule}") < int(share * 2**64)
+
+
+def p_alive(state: UserState, at: int, policy: Policy) -> float:
+    """P(alive) at effective time `at` (ms)."""
+    activity = state.activity
+    lived = activity.last - activity.first
+    return policy.risk.p_alive(activity.days - 1, lived, max(lived, lived + at - silence_start(state)))
+
+
+def decide(
+    user: str, state: UserState, due: Due, context: Context, revealed_by: str, facts: list[Fact]
+) -> tuple[list[Message], Verdict]:
+    """Decide one due rule as of its deadline. `revealed_by` is "clock", or "event" when the user is already back."""
+    rule, activity = due.rule, state.activity
+    deadline = due.at + context.dark * HOUR
+    recall, profile = state.recall, state.profile
+    expires = deadline + rule.expires_after
+    identity = trigger_id(context.tenant, user, rule.id, activity.last)
+    explain: list[Gate] = []
+    verdict: Verdict | None = None
+    reasons: list[Reason] = []
+    eligible: int | None = None
+
+    def gate(feature: str, value: float | str | None, limit: float | str | None, ok: bool, no: Verdict, why: Reason) -> None:
+        nonlocal verdict
+        explain.append(Gate(feature, value, limit, ok))
+        if not ok:
+            verdict = verdict or no
+            reasons.append(why)
+
+    silence = due.at - silence_start(state)
+    when = rule.when
+    if isinstance(when, PAliveBelow):
+        explain.append(Gate("p_alive", round(p_alive(state, due.at, context.policy), 4), when.threshold, True))
+        explain.append(Gate("active_days", activity.days, when.min_active_days, True))
+        explain.append(Gate("silence_days", round(silence / DAY, 3), round(when.min_silence / DAY, 3), True))
+    else:
+        explain.append(Gate("silence_days", round(silence / DAY, 3), round(when.after / DAY, 3), True))
+
+    gate("still_silent", revealed_by, "clock", revealed_by == "clock", "returned", "returned")
+    late = context.clock - deadline
+    # How late a deadline is noticed depends on when records come, so it is not told unless it decides.
+    fresh = late < rule.expires_after
+    gate("expires_after_days", None if fresh else round(late / DAY, 3), round(rule.expires_after / DAY, 3), fresh, "stale", "expired")
+    live = rule.mode == "live"
+    taken = live and recall is not None and recall.episode == activity.last
+    gate("episode_free", recall.rule if taken and recall else None, rule.id, not taken, "episode_taken", "episode_taken")
+    paused = rule.id in context.paused or ALL_RULES in context.paused
+    gate("sending", "paused" if paused else "on", "on", not paused, "suppressed", "paused")
+    unsubscribed = profile is not None and profile.unsubscribed
+    gate("subscribed", "no" if unsubscribed else "yes", "yes", not unsubscribed, "suppressed", "unsubscribed")
+    refused = profile is not None and profile.consent.get(rule.channel) is False
+    gate(f"consent_{rule.channel}", "withdrawn" if refused else "not withdrawn", "not withdrawn", not refused, "suppressed", "no_consent")
+    if recall is not None and recall.decided_at:
+        free = max(recall.decided_at + rule.cooldown, recall.window_end)
+        since = round((deadline - recall.decided_at) / DAY, 3)
+        gate("days_since_contact", since, round(rule.cooldown / DAY, 3), deadline >= free, "suppressed", "cooldown")
+        if deadline < free:
+            eligible = free
+    gate("mode", rule.mode, "live", live, "shadow", "shadow_mode")
+
+    experiment = None
+    holdout = False
+    if verdict is None:
+        holdout = draw_holdout(context.policy.salt, user, rule.id, rule.holdout)
+        experiment = Experiment(context.policy.salt, rule.holdout, "holdout" if holdout else "treatment")
+        verdict = "holdout" if holdout else "send"
+    if verdict in {"send", "holdout", "suppressed"}:
+        if recall is None:
+            recall = state.recall = Recall()
+        recall.episode = activity.last
+    window_end = deadline + rule.goal.within
+    if recall is not None and verdict in {"send", "holdout"}:
+        recall.trigger_id, recall.rule, recall.rule_version, recall.holdout = identity, rule.id, rule.version, holdout
+        recall.decided_at, recall.window_end, recall.goal, recall.returned_at = deadline, window_end, rule.goal.event, 0
+        facts.append((OUTCOMES, (deadline // DAY, rule.id, "holdout" if holdout else "treatment"), DECIDED, 1))
+    facts.append((DECISIONS, (deadline // DAY, rule.id, verdict, reasons[0] if reasons else ""), 0, 1))
+
+    lived = activity.last - activity.first
+    p_none = context.policy.risk.p_none(activity.days - 1, lived, lived + silence, rule.goal.within)
+    entered = rfc3339(deadline)
+    shared = RecallData(
+        rule_id=rule.id,
+        rule_version=rule.version,
+        step=0,
+        priority=rule.priority,
+        channel=rule.channel,
+        template_id=rule.template,
+        expires_at=rfc3339(expires),
+        episode=Episode(rfc3339(activity.last), entered),
+        lifecycle=STAGES[state.stage],
+        locale=profile.locale if profile else None,
+        timezone=profile.timezone if profile else None,
+        experiment=experiment,
+        risk=Risk(round(p_none, 4), rule.goal.within, _MODEL_VERSION),
+        explain=explain,
+        evidence=Evidence(activity.last_id, rfc3339(activity.last)),
+        goal=Goal(rule.goal.event, rfc3339(window_end)),
+    )
+    messages: list[Message] = []
+    if verdict == "send":
+        messages.append(Trigger(id=identity, subject=user, time=entered, partitionkey=user, data=shared))
+    fields = {name: getattr(shared, name) for name in RecallData.__struct_fields__}
+    data = DecisionData(
+        **fields,
+        trigger_id=identity,
+        decision=verdict,
+        reasons=reasons,
+        next_eligible_at=None if eligible is None else rfc3339(eligible),
+    )
+    messages.append(
+        Decision(id=f"{identity}.{rule.version}.{verdict}", subject=user, time=entered, partitionkey=user, data=data)
+    )
+    return messages, verdict
+
+
+def note_return(recall: Recall, user: str, time: int, event: str | None, worth: tuple[int, str] | None, facts: list[Fact]) -> list[Message]:
+    """Activity at `time` (ms) within an open goal window: the outcome, if it is the goal. `worth`: minor units, currency."""
+    if time < recall.decided_at:
+        return []
+    if not recall.returned_at:
+        recall.returned_at = time
+    if time > recall.window_end or (recall.goal is not None and recall.goal != event):
+        return []
+    return [close(recall, user, facts, goal_at=time, worth=worth)]
+
+
+def close(recall: Recall, user: str, facts: list[Fact], goal_at: int | None = None, worth: tuple[int, str] | None = None) -> Outcome:
+    """Write the outcome of the measured contact and end its window."""
+    arm = "holdout" if recall.holdout else "treatment"
+    cell = (recall.decided_at // DAY, recall.rule, arm)
+    facts.append((OUTCOMES, cell, MEASURED, 1))
+    if recall.returned_at:
+        facts.append((OUTCOMES, cell, RETURNED, 1))
+    if goal_at is not None:
+        facts.append((OUTCOMES, cell, RECALLED, 1))
+        if worth is not None:
+            facts.append((OUTCOMES, cell, VALUE, worth[0]))
+    end = recall.window_end
+    recall.window_end = 0
+    return Outcome(
+        id=f"{recall.trigger_id}.outcome",
+        subject=user,
+        time=rfc3339(end if goal_at is None else goal_at),
+        partitionkey=user,
+        data=OutcomeData(
+            trigger_id=recall.trigger_id,
+            user=user,
+            rule_id=recall.rule,
+            rule_version=recall.rule_version,
+            arm="holdout" if recall.holdout else "treatment",
+            recalled=goal_at is not None,
+            returned_at=rfc3339(recall.returned_at) if recall.returned_at else None,
+            goal_at=None if goal_at is None else rfc3339(goal_at),
+            latency=None if goal_at is None else goal_at - recall.decided_at,
+            value=None if worth is None else worth[0],
+            currency=None if worth is None else worth[1],
+            window_end=rfc3339(end),
+        ),
+    )

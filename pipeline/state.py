@@ -1,0 +1,86 @@
+"""A user's row: its named sections, and its bytes."""
+
+from typing import Final
+
+import msgspec
+
+from pipeline.activity import Activity
+from pipeline.deadlines import NEVER
+from pipeline.journey import Journey
+from pipeline.lifecycle import UNSEEN
+
+# Version of the rows' and the partition row's meaning. Fields are only ever added at the end, with a default.
+STATE_VERSION: Final = 1
+_BIAS: Final = 0x10000
+TOP_BUCKET: Final = 9
+
+
+class Profile(msgspec.Struct, array_like=True):
+    """What an identify call said, as far as it matters for recall. `at`: when consent was last stated, ms."""
+
+    timezone: str | None = None
+    locale: str | None = None
+    unsubscribed: bool = False
+    consent: dict[str, bool] = {}
+    at: int = 0
+
+
+class Recall(msgspec.Struct, array_like=True):
+    """The recall section. `episode`: start of the silence that is owned by a rule (ms, 0: none). The rest is the last
+    measured contact: `decided_at` its deadline, `window_end` the end of its goal window (0: the outcome is written)."""
+
+    episode: int = 0
+    trigger_id: str = ""
+    rule: str = ""
+    rule_version: str = ""
+    holdout: bool = False
+    decided_at: int = 0
+    window_end: int = 0
+    goal: str | None = None
+    returned_at: int = 0
+
+
+class UserState(msgspec.Struct, array_like=True):
+    """One user, or one anonymous visitor (`known` false).
+
+    `wake`: hour of the next wake-up + 2^16, and `epoch`: number of the adoption by which it was set + 2^16: biased, so that
+    both have a fixed width and `schedule_of` can read them without decoding the row. `decided`: silence deadlines before it
+    are settled; in effective time (ms without dark hours). `seen`: hash and hour of recent messageIds, 12 bytes each.
+    """
+
+    wake: int = NEVER + _BIAS
+    epoch: int = _BIAS
+    known: bool = True
+    stage: int = UNSEEN
+    since: int = 0
+    decided: int = 0
+    risk: int = TOP_BUCKET
+    seen: bytes = b""
+    activity: Activity = msgspec.field(default_factory=Activity)
+    journey: Journey = msgspec.field(default_factory=Journey)
+    recall: Recall | None = None
+    profile: Profile | None = None
+
+    @property
+    def wake_hour(self) -> int:
+        """Hour of the next wake-up."""
+        return self.wake - _BIAS
+
+    @property
+    def set_in(self) -> int:
+        """Epoch in which the wake-up was set."""
+        return self.epoch - _BIAS
+
+    def schedule(self, hour: int, epoch: int) -> None:
+        """Set the next wake-up."""
+        self.wake = hour + _BIAS
+        self.epoch = epoch + _BIAS
+
+
+encode_row = msgspec.msgpack.Encoder().encode
+decode_row = msgspec.msgpack.Decoder(UserState).decode
+
+
+def schedule_of(row: bytes) -> tuple[int, int]:
+    """(hour of the next wake-up, epoch) of an encoded row, without decoding it."""
+    return int.from_bytes(row[2:6], "big") - _BIAS, int.from_bytes(row[7:11], "big") - _BIAS

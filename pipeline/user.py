@@ -1,0 +1,282 @@
+"""The one place where a user changes: `step`. No clock, no randomness, no I/O: time arrives with the item."""
+
+from typing import NamedTuple
+
+import msgspec
+
+from pipeline import journey, lifecycle
+from pipeline.activity import observe
+from pipeline.deadlines import NEVER
+from pipeline.lifecycle import ACTIVE, AT_RISK, DORMANT, NEW, RETURNED, STAGES, UNSEEN
+from pipeline.recall import Context, Due, Message, close, decide, note_return, p_alive, rule_deadlines, silence_start
+from pipeline.state import TOP_BUCKET, Profile, UserState
+from pipeline.sums import CHANNELS, GROWTH, RISK, STAGE, Fact
+from pipeline.sums import growth as grown
+from pipeline.sums.channels import ACTIVATED, BUYERS, NEW_USERS, ORDERS, REVENUE, UNPRICED, VISITORS
+from pipeline.sums.population import P_ALIVE_BUCKETS
+from pipeline.units import DAY, HOUR
+from schemas.event import UNSUBSCRIBE_EVENTS, Traits
+
+VISITOR_EXPIRES = 30 * DAY
+_MAX_CONSENTS = 16
+
+
+class Order(NamedTuple):
+    """An order's worth: minor units of its currency, and of the reporting one (None: no rate is declared)."""
+
+    minor: int
+    currency: str
+    reporting: int | None
+
+
+class Happening(msgspec.Struct):
+    """Something that happened to a user: an admitted event. `time` in ms; `channel` if it was a touch, `first_channel` if an
+    identify call told how the user came as a visitor; `dark`: dark hours before `time`; `settled`: silence deadlines before this effective time open nothing (late and backfilled events)."""
+
+    user: str
+    known: bool
+    time: int
+    kind: str
+    event: str | None
+    message_id: str
+    active: bool
+    channel: str | None = None
+    first_channel: str | None = None
+    order: Order | None = None
+    traits: Traits | None = None
+    backfill: bool = False
+    dark: int = 0
+    settled: int = 0
+
+
+class Deadline(NamedTuple):
+    """Time has passed: everything of `user` that is due before `until` (ms)."""
+
+    user: str
+    until: int
+
+
+class Transition(NamedTuple):
+    """What a step did. `state` None: the row is gone. `facts` are what the sums gain."""
+
+    state: UserState | None
+    outputs: list[Message]
+    facts: list[Fact]
+
+
+def step(state: UserState, item: Happening | Deadline, context: Context) -> Transition:
+    """Advance one user by one item. `state` is changed in place and returned with its next wake-up set."""
+    facts: list[Fact] = []
+    outputs: list[Message] = []
+    if isinstance(item, Deadline):
+        if settle(state, item.user, item.until, context, "clock", facts, outputs):
+            return Transition(None, outputs, facts)
+        state.schedule(next_wake(state, context), context.epoch)
+        return Transition(state, outputs, facts)
+
+    if item.kind == "delete":
+        _leave(state, item.time // DAY, facts)
+        return Transition(None, outputs, facts)
+    if item.known and not state.known:
+        _leave(state, item.time // DAY, facts)  # the id turns out to be a user's: the visitor becomes a new user
+        state = UserState(seen=state.seen)
+    _update_profile(state, item)
+    if item.active:
+        dates_silence = item.time > state.activity.last
+        if dates_silence and item.backfill:  # history: what fell due in it is nobody's return
+            state.decided = max(state.decided, item.settled)
+        if item.time // HOUR >= state.wake_hour or state.set_in != context.epoch:
+            settle(state, item.user, item.time, context, "event", facts, outputs)
+        if dates_silence:
+            state.decided = max(state.decided, item.settled)
+        _act(state, item, context, facts, outputs)
+    return Transition(state, outputs, facts)
+
+
+def _act(state: UserState, item: Happening, context: Context, facts: list[Fact], outputs: list[Message]) -> None:
+    """Activity: counters, channel, order, lifecycle, an open goal window, the next wake-up."""
+    activity, trip, time = state.activity, state.journey, item.time
+    day = time // DAY
+    kind = "user" if state.known else "visitor"
+    was, last = state.stage, activity.last
+    new_day = observe(activity, time, item.dark)
+    if item.first_channel is not None and not trip.touches:
+        journey.touch(trip, item.first_channel, time)
+    if item.channel is not None:
+        journey.touch(trip, item.channel, time)
+    if time >= last and state.known:
+        activity.last_id = item.message_id
+    if new_day:
+        facts.append((CHANNELS, (day, trip.last), VISITORS, 1))
+    stage = lifecycle.after_event(was, state.since, activity.first, time, context.policy.lifecycle)
+    if stage != was:
+        _move(state, kind, stage, time, facts)
+    if was == UNSEEN:
+        facts.append((GROWTH, (day, kind), grown.NEW, 1))
+        if state.known:
+            facts.append((RISK, (P_ALIVE_BUCKETS[state.risk],), 0, 1))
+            facts.append((CHANNELS, (day, trip.first), NEW_USERS, 1))
+    elif was == DORMANT:
+        facts.append((GROWTH, (day, kind), grown.RETURNED, 1))
+    elif new_day:
+        facts.append((GROWTH, (day, kind), grown.RETAINED, 1))
+    if state.risk != TOP_BUCKET:
+        _rate(state, TOP_BUCKET, facts)
+
+    order = item.order
+    if order is not None:
+        where = (day, trip.last)
+        facts.append((CHANNELS, where, ORDERS, 1))
+        if order.reporting is None:
+            facts.append((CHANNELS, where, UNPRICED, 1))
+        else:
+            facts.append((CHANNELS, where, REVENUE, order.reporting))
+        if day != activity.order_day:
+            activity.order_day = max(activity.order_day, day)
+            facts.append((CHANNELS, where, BUYERS, 1))
+    key_moment = context.policy.activation
+    if key_moment is not None and not activity.activated and item.event == key_moment.event and state.known:
+        if time - activity.first <= key_moment.within:
+            activity.activated = True
+            facts.append((CHANNELS, (day, trip.first), ACTIVATED, 1))
+    recall = state.recall
+    if recall is not None and recall.window_end:
+        worth = None
+        if order is not None:
+            worth = (order.minor, order.currency) if order.reporting is None else (order.reporting, context.policy.currency.reporting)
+        outputs.extend(note_return(recall, item.user, time, item.event, worth, facts))
+
+    state.schedule(max(earliest_wake(state, context), context.next_hour), context.epoch)
+
+
+def settle(
+    state: UserState, user: str, until: int, context: Context, revealed_by: str, facts: list[Fact], outputs: list[Message]
+) -> bool:
+    """Everything due before `until` (ms, real time), in order of its deadline; True if the row expires."""
+    activity, recall = state.activity, state.recall
+    shift = context.dark * HOUR
+    if recall is not None and recall.window_end and recall.window_end < until:
+        outputs.append(close(recall, user, facts))
+    if not activity.days:
+        return False
+    effective = until - shift
+    start = silence_start(state)
+    if not state.known:
+        if start + VISITOR_EXPIRES >= effective or revealed_by != "clock":
+            return False
+        _leave(state, (start + VISITOR_EXPIRES + shift) // DAY, facts)
+        return True
+    stages = context.policy.lifecycle
+    due: list[tuple[int, int, int | Due]] = []
+    if state.stage in {NEW, ACTIVE, RETURNED} and start + stages.at_risk < effective:
+        due.append((start + stages.at_risk, -2, AT_RISK))
+    if state.stage != DORMANT and start + stages.dormant < effective:
+        due.append((start + stages.dormant, -1, DORMANT))
+    floor = max(state.decided, context.adopted)
+    due.extend((d.at, d.order, d) for d in rule_deadlines(state, context.policy) if floor <= d.at < effective)
+    for at, _, what in sorted(due):
+        if isinstance(what, Due):
+            messages, _verdict = decide(user, state, what, context, revealed_by, facts)
+            outputs.extend(messages)
+        else:
+            _move(state, "user", what, at + shift, facts)
+            if what == DORMANT:
+                facts.append((GROWTH, ((at + shift) // DAY, "user"), grown.DORMANT, 1))
+    state.decided = max(state.decided, effective)
+    if revealed_by == "clock":
+        _rate(state, min(TOP_BUCKET, int(p_alive(state, effective, context.policy) * 10)), facts)
+    return False
+
+
+def earliest_wake(state: UserState, context: Context) -> int:
+    """A cheap lower bound (hour): nothing falls due before the shortest silence that matters. At the wake-up the exact time is found."""
+    recall = state.recall
+    earliest = NEVER * HOUR
+    if state.activity.days:
+        shortest = context.policy.min_silence if state.known else VISITOR_EXPIRES
+        earliest = silence_start(state) + context.dark * HOUR + shortest
+    if recall is not None and recall.window_end:
+        earliest = min(earliest, recall.window_end)
+    return earliest // HOUR
+
+
+def next_wake(state: UserState, context: Context) -> int:
+    """The hour in which something falls due next, exactly; NEVER if nothing can."""
+    recall = state.recall
+    shift = context.dark * HOUR
+    times = [recall.window_end] if recall is not None and recall.window_end else []
+    if state.activity.days:
+        start = silence_start(state)
+        if state.known:
+            stages = context.policy.lifecycle
+            if state.stage in {NEW, ACTIVE, RETURNED}:
+                times.append(start + stages.at_risk + shift)
+            if state.stage != DORMANT:
+                times.append(start + stages.dormant + shift)
+            times.extend(d.at + shift for d in rule_deadlines(state, context.policy) if d.at >= state.decided)
+        else:
+            times.append(start + VISITOR_EXPIRES + shift)
+    return min(NEVER, max(min(times) // HOUR, context.next_hour)) if times else NEVER
+
+
+def _move(state: UserState, kind: str, stage: int, time: int, facts: list[Fact]) -> None:
+    if state.stage != UNSEEN:
+        facts.append((STAGE, (kind, STAGES[state.stage]), 0, -1))
+    facts.append((STAGE, (kind, STAGES[stage]), 0, 1))
+    state.stage, state.since = stage, time
+
+
+def _rate(state: UserState, bucket: int, facts: list[Fact]) -> None:
+    if bucket != state.risk:
+        facts.append((RISK, (P_ALIVE_BUCKETS[state.risk],), 0, -1))
+        facts.append((RISK, (P_ALIVE_BUCKETS[bucket],), 0, 1))
+        state.risk = bucket
+
+
+def _leave(state: UserState, day: int, facts: list[Fact]) -> None:
+    """The row goes: the stocks lose it."""
+    if state.stage == UNSEEN:
+        return
+    kind = "user" if state.known else "visitor"
+    facts.append((STAGE, (kind, STAGES[state.stage]), 0, -1))
+    if state.known:
+        facts.append((RISK, (P_ALIVE_BUCKETS[state.risk],), 0, -1))
+    if state.stage != DORMANT:
+        facts.append((GROWTH, (day, kind), grown.EXPIRED, 1))
+
+
+def withdraws_consent(item: Happening) -> bool:
+    """Whether the event takes back a consent, which applies however late it comes."""
+    traits = item.traits
+    if traits is None:
+        return item.kind == "track" and item.event in UNSUBSCRIBE_EVENTS
+    return traits.unsubscribed is True or (traits.consent is not None and not all(traits.consent.values()))
+
+
+def _update_profile(state: UserState, item: Happening) -> None:
+    """Consent and locale. A withdrawal always applies; a grant does not undo a later withdrawal."""
+    traits = item.traits
+    unsubscribes = item.event in UNSUBSCRIBE_EVENTS and item.kind == "track"
+    if traits is None and not unsubscribes:
+        return
+    profile = state.profile or Profile()
+    if unsubscribes:
+        profile.unsubscribed = True
+        profile.at = max(profile.at, item.time)
+    if traits is not None:
+        current = item.time >= profile.at
+        if current:
+            profile.timezone = traits.timezone or profile.timezone
+            profile.locale = traits.locale or profile.locale
+        stated = dict(traits.consent or {})
+        if traits.unsubscribed is not None and (traits.unsubscribed or current):
+            profile.unsubscribed = traits.unsubscribed
+        consent = dict(profile.consent)
+        for channel, given in sorted(stated.items()):
+            if (not given or current) and (channel in consent or len(consent) < _MAX_CONSENTS):
+                consent[channel] = given
+        profile.consent = consent
+        if stated or traits.unsubscribed is not None:
+            profile.at = max(profile.at, item.time)
+    if profile != Profile():
+        state.profile = profile
