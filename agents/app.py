@@ -1,0 +1,251 @@
+"""The composition root of a worker: settings in, a wired faust application out; and the process around it."""
+
+import asyncio
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import faust
+import uvloop
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+from faust.app.base import BootStrategy
+from yarl import URL
+
+from agents.exits import Exit, Refusal
+from agents.failpoints import Failpoints
+from agents.kafka.connection import client_options
+from agents.kafka.core import Core
+from agents.kafka.owner import Owner, Terms
+from agents.kafka.preflight import check_topics
+from agents.kafka.shell import Shell
+from agents.kafka.store import Registry
+from agents.kafka.transport import Transport
+from agents.log import configure_logs, logger
+from agents.observe import Observer, Silent
+from agents.settings import Settings
+from agents.ticks import Controls, Ticks
+from agents.users import define_users
+from pipeline.partition import Partition
+from pipeline.records import CoreError, MissingBody, UnknownVersion, UnreadableBody
+from schemas.control import Gap
+from schemas.topics import REGISTRY, USERS
+
+log = logger(__name__)
+
+_LEAVE = 8.0  # s for everything that follows SIGTERM
+
+MakeCore = Callable[[int, int, dict[str, bytes]], Core]
+"""Number and count of partitions, registry -> a partition's core."""
+
+
+class _Boot(BootStrategy):  # type: ignore[misc]
+    """Faust's producer is not started: what a worker writes goes through its transactions."""
+
+    enable_kafka_producer = False
+    enable_web = False
+
+
+class Application(faust.App):  # type: ignore[misc]
+    """The faust application, which commits and lets go of its partitions before it stops consuming."""
+
+    BootStrategy = _Boot
+    shell: Shell
+
+    async def on_first_start(self) -> None:
+        """Faust would make directories here; nothing is kept on disk."""
+
+    async def on_stop(self) -> None:
+        """Everything folded is committed before the group is left."""
+        await self.shell.close()
+        await super().on_stop()
+
+
+@dataclass
+class Worker:
+    """A wired worker. `app` runs it; `shell.failure` says why it has to end."""
+
+    app: Application
+    shell: Shell
+    registry: Registry
+    ticks: Ticks
+    producer: AIOKafkaProducer
+
+
+def build(
+    settings: Settings, count: int, *, observer: Observer | None = None, make_core: MakeCore | None = None
+) -> Worker:
+    """Wire a worker; call it on the loop that will run it. Nothing connects yet.
+
+    Args:
+        settings: what to connect to and how.
+        count: partitions of the user topic.
+        observer: hears what happens.
+        make_core: another core than the real one, for tests.
+    """
+    options = client_options(settings)
+    observer = observer or Silent()
+    source = settings.topic(USERS.name)
+    registry = Registry(options, settings.topic(REGISTRY.name))
+    producer = AIOKafkaProducer(**options, acks="all", client_id=f"{settings.app_id}-controls")
+    controls = Controls(producer, source)
+
+    def core(number: int) -> Core:
+        if make_core is not None:
+            return make_core(number, count, registry.bodies)
+        return Partition(number, count, registry.bodies, tenant=settings.tenant, topic=source)
+
+    async def announce_gap(partition: int, start: int, end: int) -> None:
+        log.warning("gap_accepted", partition=partition, start=start, end=end)
+        await controls.append(partition, Gap(start, end))
+
+    shell = Shell(lambda number: Owner(number, terms), session_timeout=settings.session_timeout)
+    app = Application(
+        settings.app_id,
+        broker=[URL(f"aiokafka://{broker}") for broker in options["bootstrap_servers"]],
+        autodiscover=False,
+        store="memory://",
+        cache="memory://",
+        datadir=Path(os.devnull).parent,
+        debug=False,
+        web_enabled=False,
+        web_tables_enabled=False,
+        web_router_enabled=False,
+        table_standby_replicas=0,
+        topic_disable_leader=True,
+        topic_allow_declare=False,
+        topic_partitions=count,
+        stream_wait_empty=False,
+        stream_buffer_maxsize=4096,  # chunks; the shell bounds what is fetched
+        broker_commit_interval=2.0,
+        broker_session_timeout=settings.session_timeout,
+        broker_heartbeat_interval=settings.session_timeout / 6,
+        broker_rebalance_timeout=max(30.0, 2 * settings.session_timeout),
+        broker_client_id=f"{settings.app_id}-{os.getpid()}",
+    )
+    app.shell = shell
+    app.transport = Transport(app.conf.broker_consumer, app, shell=shell, options=options)
+    terms = Terms(
+        options=options,
+        app_id=settings.app_id,
+        topic=settings.topic,
+        commit_interval=settings.commit_interval,
+        transaction_timeout=settings.transaction_timeout,
+        accept_gap=settings.accept_gap,
+        registry=registry,
+        make_core=core,
+        missing_body=MissingBody,
+        observer=observer,
+        failpoint=Failpoints(settings.failpoint),
+        seek=lambda number, epoch, offset: app.consumer.seek_source(source, number, epoch, offset),
+        announce_gap=announce_gap,
+        lost=shell.lost,
+        fail=shell.fail,
+    )
+    define_users(app, source, shell)
+    ticks = Ticks(
+        shell,
+        lambda number: app.consumer.progress(source, number),
+        controls,
+        after=settings.tick_after,
+        observer=observer,
+    )
+    return Worker(app, shell, registry, ticks, producer)
+
+
+async def serve(
+    settings: Settings,
+    stop: asyncio.Event,
+    *,
+    observer: Observer | None = None,
+    make_core: MakeCore | None = None,
+) -> None:
+    """Run a worker until `stop` is set; then everything folded is committed and the group left.
+
+    Raises:
+        Refusal: why it could not start or had to stop; nothing half-done is visible.
+        CoreError: the core failed on a record.
+    """
+    count = await check_topics(client_options(settings), settings.topic_prefix)
+    worker = build(settings, count, observer=observer, make_core=make_core)
+    app, shell = worker.app, worker.shell
+    background: list[asyncio.Task[Any]] = []
+    try:
+        await worker.producer.start()
+        await worker.registry.refresh()
+        # Faust reports a crash of any of its services here, and goes on running without it.
+        ends = [asyncio.create_task(stop.wait()), asyncio.create_task(app.wait_until_stopped())]
+        background += ends
+        background.append(asyncio.create_task(_watched(worker.ticks.run(), shell)))
+        starting = asyncio.create_task(app.start())
+        background.append(starting)
+        starting.add_done_callback(lambda task: task.cancelled() or (task.exception() and shell.fail(task.exception())))
+        await asyncio.wait([shell.failure, *ends], return_when=asyncio.FIRST_COMPLETED)
+        if not stop.is_set() and not shell.failure.done():
+            shell.fail(app.crash_reason or RuntimeError("faust stopped by itself"))
+    except KafkaError as error:
+        raise Refusal(Exit.NO_BROKER, f"no broker answers: {error}") from None
+    finally:
+        if shell.failure.done():
+            await shell.abandon()
+        try:
+            await asyncio.wait_for(app.stop(), _LEAVE)
+        except TimeoutError:
+            log.error("stop_timed_out", seconds=_LEAVE)
+        for task in background:
+            task.cancel()
+        await asyncio.gather(*background, return_exceptions=True)
+        await worker.producer.stop()
+    if shell.failure.done():
+        raise shell.failure.result()
+
+
+async def _watched(work: Any, shell: Shell) -> None:
+    try:
+        await work
+    except Exception as error:  # noqa: BLE001
+        shell.fail(error)
+
+
+def refusal_of(error: BaseException) -> Refusal:
+    """The exit code and the line for whatever ended a worker."""
+    if isinstance(error, Refusal):
+        return error
+    if isinstance(error, UnknownVersion):
+        code = Exit.STATE_VERSION if error.what == "state" else Exit.CORE_VERSION
+        return Refusal(code, f"{error}; start the newer release")
+    if isinstance(error, UnreadableBody | MissingBody):
+        return Refusal(Exit.POLICY, f"{error}; publish a policy that this release can read (rekindle policy publish)")
+    if isinstance(error, CoreError):
+        line = f"{error}; after a look at it: rekindle skip {error.partition} {error.offset} --reason ..."
+        return Refusal(Exit.BUG, line)
+    return Refusal(Exit.BUG, f"unexpected {type(error).__name__}: {error}")
+
+
+def run(settings: Settings, *, observer: Observer | None = None, make_core: MakeCore | None = None) -> int:
+    """Run a worker as this process: until SIGTERM or SIGINT. Returns the exit code, having said why on stderr."""
+    configure_logs(settings.log_level, settings.log_format)
+
+    async def main() -> None:
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        await serve(settings, stop, observer=observer, make_core=make_core)
+
+    code = Exit.OK
+    try:
+        uvloop.run(main())
+    except BaseException as error:  # noqa: BLE001 the one place where an exception becomes an exit code
+        refusal = refusal_of(error)
+        code = refusal.code
+        if code is Exit.BUG:
+            log.exception("worker_failed")
+        print(f"rekindle: {refusal.line}", file=sys.stderr, flush=True)  # noqa: T201 for the person at the terminal
+    if any(thread.is_alive() and not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):
+        os._exit(code)  # the consumer's thread hangs on a broker that is away
+    return code

@@ -1,0 +1,33 @@
+"""Why a worker refuses to start or stops: one exit code for each reason, one readable line for each refusal."""
+
+from enum import IntEnum
+
+
+class Exit(IntEnum):
+    """Exit codes of every command. A supervisor restarts on 1, 10, 17 and 18; the others need a person."""
+
+    OK = 0
+    BUG = 1
+    USAGE = 2
+    NO_BROKER = 10
+    TOPICS = 11
+    PARTITIONS = 12
+    RECREATED = 13
+    STATE_VERSION = 14
+    CORE_VERSION = 15
+    GAP = 16
+    FENCED = 17
+    SEND = 18
+    POLICY = 19
+
+
+class Refusal(Exception):
+    """A worker can't go on, and a person or a supervisor has to know why.
+
+    `line` says in one line what is wrong, where, and what to do.
+    """
+
+    def __init__(self, code: Exit, line: str) -> None:
+        super().__init__(line)
+        self.code = code
+        self.line = line

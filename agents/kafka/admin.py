@@ -1,0 +1,268 @@
+"""Topics on a broker: create them, compare them with `schemas.topics`, and say both in Kafka's own commands."""
+
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
+from kafka.errors import KafkaConnectionError, KafkaError, KafkaTimeoutError, TopicAlreadyExistsError, for_code
+
+from agents.exits import Exit, Refusal
+from schemas.topics import (
+    DEADLETTERS,
+    DECISIONS,
+    OUTCOMES,
+    OUTPUTS,
+    PARTITION_COUNTS,
+    REGISTRY,
+    STATE,
+    TOPICS,
+    TRIGGERS,
+    USERS,
+    Setting,
+    Topic,
+)
+
+
+class Plan(NamedTuple):
+    """A topic as it is to be on the broker."""
+
+    name: str
+    partitions: int
+    replication: int
+    settings: dict[str, str]
+    purpose: str
+
+
+class Difference(NamedTuple):
+    """Where a broker departs from the plan: one sentence, what mends it, and the exit code of who refuses."""
+
+    topic: str
+    sentence: str
+    command: str
+    code: Exit
+
+
+def plan(prefix: str, partitions: int, replication: int = -1) -> list[Plan]:
+    """Every topic under a prefix, for a user topic of so many partitions; replication -1 is the broker's default.
+
+    Raises:
+        Refusal: the number of partitions does not divide 256.
+    """
+    if partitions not in PARTITION_COUNTS:
+        counts = ", ".join(map(str, PARTITION_COUNTS))
+        raise Refusal(Exit.USAGE, f"topics: {partitions} partitions do not divide 256; choose one of {counts}")
+    return [
+        Plan(
+            prefix + topic.name,
+            topic.partitions(partitions),
+            replication,
+            {name: setting.value for name, setting in _settings(topic, replication).items()},
+            topic.purpose,
+        )
+        for topic in TOPICS
+    ]
+
+
+def create_topics(client: Mapping[str, Any], plans: Sequence[Plan]) -> list[str]:
+    """Create what is missing, and wait until it can be used; what exists is left as it is (see `check_topics`).
+
+    Args:
+        client: keyword arguments for kafka-python: bootstrap_servers and security.
+        plans: from `plan`.
+
+    Returns:
+        Names of the topics that were created.
+
+    Raises:
+        Refusal: no broker, no permission, or the broker refuses a topic.
+    """
+    wanted = {
+        p.name: {"num_partitions": p.partitions, "replication_factor": p.replication, "configs": p.settings}
+        for p in plans
+    }
+    with admin_client(client) as admin:
+        answers = admin.create_topics(wanted, raise_errors=False)["topics"]
+        created = []
+        for answer in answers:
+            if answer["error_code"] == 0:
+                created.append(str(answer["name"]))
+            elif answer["error_code"] != TopicAlreadyExistsError.errno:
+                error = for_code(answer["error_code"])
+                reason = answer["error_message"] or error.description
+                raise Refusal(Exit.TOPICS, f"topics: the broker refuses to create {answer['name']}: {reason}")
+        admin.wait_for_topics(list(wanted), timeout_ms=30_000)
+    return created
+
+
+def delete_topics(client: Mapping[str, Any], prefix: str) -> None:
+    """Delete every topic of Rekindle under this prefix, with all that is in them."""
+    with admin_client(client) as admin:
+        present = set(admin.list_topics())
+        if names := [name for name in (prefix + topic.name for topic in TOPICS) if name in present]:
+            admin.delete_topics(names)
+
+
+def check_topics(client: Mapping[str, Any], prefix: str) -> list[Difference]:
+    """Compare every topic under a prefix with its declaration; an empty list means that a worker may start.
+
+    The number of partitions is the user topic's own: it has to divide 256, and the others have to follow it.
+
+    Raises:
+        Refusal: no broker, or no permission to look.
+    """
+    names = {topic.name: prefix + topic.name for topic in TOPICS}
+    with admin_client(client) as admin:
+        described = {answer["name"]: answer for answer in admin.describe_topics(list(names.values()))}
+        present = {name for name, answer in described.items() if answer["error_code"] == 0}
+        resources = [
+            ConfigResource(ConfigResourceType.TOPIC, prefix + topic.name, list(_settings(topic, 3)))
+            for topic in TOPICS
+            if prefix + topic.name in present
+        ]
+        configs = admin.describe_configs(resources, config_filter="all").get("topic", {}) if resources else {}
+    partitions = {name: len(described[name]["partitions"]) for name in present}
+    source = partitions.get(names[USERS.name], 0)
+    differences: list[Difference] = []
+    for topic in TOPICS:
+        name = names[topic.name]
+        if name not in present:
+            answer = described.get(name)
+            reason = for_code(answer["error_code"]).__name__ if answer else "UnknownTopicOrPartitionError"
+            differences.append(_missing(name, reason))
+            continue
+        differences.extend(_partition_differences(topic, name, partitions[name], source))
+        replicas = len(described[name]["partitions"][0]["replica_nodes"])
+        for setting, wanted in _settings(topic, replicas).items():
+            actual = configs.get(name, {}).get(setting, {}).get("value")
+            if actual is None or not wanted.allows(actual):
+                differences.append(_setting_difference(name, setting, wanted, actual))
+    return differences
+
+
+def refuse_differences(differences: Sequence[Difference]) -> None:
+    """Nothing if there are none.
+
+    Raises:
+        Refusal: with all of them in one line and the code of the first.
+    """
+    if differences:
+        sentences = "; ".join(difference.sentence for difference in differences)
+        raise Refusal(differences[0].code, f"topics: {sentences}. `rekindle topics check` shows how to mend it")
+
+
+def create_commands(bootstrap: str, plans: Sequence[Plan]) -> list[str]:
+    """What `create_topics` does, as lines of kafka-topics.sh."""
+    lines = []
+    for p in plans:
+        words = ["kafka-topics.sh", "--bootstrap-server", bootstrap, "--create", "--if-not-exists", "--topic", p.name]
+        words += ["--partitions", str(p.partitions)]
+        words += ["--replication-factor", str(p.replication)] if p.replication > 0 else []
+        for name, value in p.settings.items():
+            words += ["--config", f"{name}={value}"]
+        lines.append(shlex.join(words))
+    return lines
+
+
+def acl_commands(
+    bootstrap: str, prefix: str, app_id: str, *, worker: str = "User:rekindle", backend: str = "User:backend"
+) -> list[str]:
+    """What each party may do, as lines of kafka-acls.sh: the worker, the policy's publisher, the backend, a subscriber.
+
+    Writing to the user topic includes writing ticks and control messages: give it only to who may stop sending.
+    """
+    publisher, subscriber, everybody = "User:rekindle-publisher", "User:rekindle-subscriber", "*"
+    grants: list[tuple[str, list[str], list[str]]] = []
+
+    def topic(who: str, operations: str, *topics: Topic) -> None:
+        names = [word for t in topics for word in ("--topic", prefix + t.name)]
+        grants.append((who, operations.split(), names))
+
+    def other(who: str, operations: str, *resource: str) -> None:
+        grants.append((who, operations.split(), list(resource)))
+
+    topic(worker, "Read Write Describe DescribeConfigs", USERS, STATE)
+    topic(worker, "Write Describe DescribeConfigs", *OUTPUTS)
+    topic(worker, "Read Describe DescribeConfigs", REGISTRY)
+    other(worker, "Read", "--group", app_id)
+    other(worker, "Write Describe", "--transactional-id", app_id, "--resource-pattern-type", "prefixed")
+    topic(publisher, "Write Describe", USERS)
+    topic(publisher, "Read Write Describe", REGISTRY)
+    other(publisher, "Write Describe", "--transactional-id", app_id, "--resource-pattern-type", "prefixed")
+    topic(backend, "Write Describe", USERS)
+    topic(subscriber, "Read Describe", TRIGGERS, DECISIONS, OUTCOMES, DEADLETTERS)
+    other(subscriber, "Read", "--group", everybody)
+    return [
+        shlex.join(
+            ["kafka-acls.sh", "--bootstrap-server", bootstrap, "--add", "--allow-principal", who]
+            + [word for operation in operations for word in ("--operation", operation)]
+            + resource
+        )
+        for who, operations, resource in grants
+    ]
+
+
+@contextmanager
+def admin_client(client: Mapping[str, Any]) -> Iterator[Any]:
+    """A kafka-python admin client that is closed afterwards, with its errors as refusals.
+
+    Raises:
+        Refusal: no broker answers within 10 s, or it refuses what is asked.
+    """
+    servers = client["bootstrap_servers"]
+    where = servers if isinstance(servers, str) else ",".join(servers)
+    try:
+        admin = KafkaAdminClient(**{"bootstrap_timeout_ms": 10_000, "client_id": "rekindle-admin", **client})
+        try:
+            yield admin
+        finally:
+            admin.close()
+    except (KafkaConnectionError, KafkaTimeoutError) as error:
+        reason = str(error) or type(error).__name__
+        line = f"no answer from the brokers {where} ({reason}); check REKINDLE_BROKERS"
+        raise Refusal(Exit.NO_BROKER, line) from error
+    except KafkaError as error:
+        raise Refusal(Exit.NO_BROKER, f"the brokers {where} refuse: {error}") from error
+
+
+def _settings(topic: Topic, replication: int) -> dict[str, Setting]:
+    """The declared settings; with three copies or more, two of them have to hold a record before it counts."""
+    settings = dict(topic.settings)
+    if replication >= 3:
+        settings["min.insync.replicas"] = Setting("2", "at least")
+    return settings
+
+
+def _missing(name: str, reason: str) -> Difference:
+    if reason == "UnknownTopicOrPartitionError":
+        return Difference(name, f"{name} does not exist", "rekindle topics create", Exit.TOPICS)
+    return Difference(name, f"{name} can't be described: {reason}", "rekindle topics create --dry-run", Exit.TOPICS)
+
+
+def _partition_differences(topic: Topic, name: str, actual: int, source: int) -> Iterator[Difference]:
+    if topic is USERS:
+        if actual not in PARTITION_COUNTS:
+            more = next((count for count in PARTITION_COUNTS if count > actual), None)
+            sentence = f"{name} has {actual} partitions, which do not divide 256"
+            command = "make a new topic and ingest into it" + (f" (nearest: {more})" if more else "")
+            yield Difference(name, sentence, command, Exit.PARTITIONS)
+    elif source and actual != topic.partitions(source):
+        wanted = topic.partitions(source)
+        why = "it has one partition by its nature" if topic.single else "as many as the user topic"
+        command = (
+            f"kafka-topics.sh --alter --topic {name} --partitions {wanted}"
+            if actual < wanted
+            else f"delete {name} and run: rekindle topics create"
+        )
+        yield Difference(name, f"{name} has {actual} partitions instead of {wanted} ({why})", command, Exit.PARTITIONS)
+
+
+def _setting_difference(name: str, setting: str, wanted: Setting, actual: str | None) -> Difference:
+    should = wanted.value if wanted.rule == "exactly" else f"{wanted.rule} {wanted.value}"
+    return Difference(
+        name,
+        f"{name} has {setting}={actual} and should have {should}",
+        f"kafka-configs.sh --alter --entity-type topics --entity-name {name} --add-config {setting}={wanted.value}",
+        Exit.TOPICS,
+    )

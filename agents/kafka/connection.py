@@ -1,0 +1,27 @@
+"""How to reach the brokers: the keyword arguments that aiokafka and kafka-python clients share."""
+
+import ssl
+from typing import Any
+
+from agents.settings import Settings
+
+
+def client_options(settings: Settings) -> dict[str, Any]:
+    """Brokers, encryption and credentials for any client of aiokafka or kafka-python.
+
+    The password is read from its file at each call, so that a rotated one is used by the next client.
+    """
+    options: dict[str, Any] = {
+        "bootstrap_servers": [broker.strip() for broker in settings.brokers.split(",")],
+        "security_protocol": settings.security_protocol,
+    }
+    if settings.security_protocol in ("SSL", "SASL_SSL"):
+        context = ssl.create_default_context(cafile=str(settings.ssl_cafile) if settings.ssl_cafile else None)
+        if settings.ssl_certfile and settings.ssl_keyfile:
+            context.load_cert_chain(settings.ssl_certfile, settings.ssl_keyfile)
+        options["ssl_context"] = context
+    if settings.security_protocol.startswith("SASL") and settings.sasl_password_file:
+        options["sasl_mechanism"] = settings.sasl_mechanism
+        options["sasl_plain_username"] = settings.sasl_username
+        options["sasl_plain_password"] = settings.sasl_password_file.read_text().strip()
+    return options

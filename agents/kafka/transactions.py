@@ -1,0 +1,185 @@
+"""One transactional producer for each source partition, and one transaction for each commit."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import InvalidProducerEpoch, KafkaConnectionError, KafkaError, ProducerFenced
+
+from agents.exits import Exit, Refusal
+
+_BATCH_BYTES = 1_000_000
+_RECORD_BYTES = 2_000_000  # what the topics accept, less the frame; the core keeps its records far below
+
+Row = tuple[bytes, bytes | None]
+Message = tuple[bytes, bytes, list[tuple[str, bytes]]]
+
+
+class Fenced(Exception):
+    """Another producer with this transactional id has come up, or the broker has aborted a transaction that took too long."""
+
+
+class Transactions:
+    """Writes the commits of one partition; everything of one `commit` becomes visible together or never.
+
+    Args:
+        options: of `client_options`.
+        transactional_id: one for each source partition and application, the same on every worker: this is what fences.
+        timeout: the broker aborts a transaction that is open for longer, s.
+    """
+
+    def __init__(self, options: Mapping[str, Any], transactional_id: str, *, timeout: float) -> None:
+        self._options = options
+        self._id = transactional_id
+        self._timeout = timeout
+        self._patience = max(3 * timeout, 30.0)
+        self._producer: AIOKafkaProducer | None = None
+
+    @property
+    def opened(self) -> bool:
+        """Whether the former owner has been fenced."""
+        return self._producer is not None
+
+    async def open(self, *, patience: float = 30.0) -> None:
+        """Fence the former owner and abort what it left open; returns when that is done.
+
+        Raises:
+            Refusal: no broker, or not done within `patience` seconds.
+            Fenced: yet another producer with this id came up meanwhile.
+        """
+        producer = AIOKafkaProducer(
+            **self._options,
+            client_id=self._id,
+            transactional_id=self._id,
+            transaction_timeout_ms=int(self._timeout * 1000),
+            acks="all",
+            linger_ms=0,
+            compression_type="zstd",
+            max_batch_size=_BATCH_BYTES,
+            max_request_size=_BATCH_BYTES + 100_000,
+            retry_backoff_ms=20,
+        )
+        try:
+            await asyncio.wait_for(producer.start(), patience)
+        except TimeoutError:
+            line = f"transactional id {self._id!r} could not be initialised within {patience:.0f} s; see the broker's log of transaction coordination"
+            raise Refusal(Exit.FENCED, line) from None
+        except KafkaConnectionError as error:
+            raise Refusal(Exit.NO_BROKER, f"no broker answers: {error}") from None
+        except (ProducerFenced, InvalidProducerEpoch) as error:
+            raise Fenced from error
+        except KafkaError as error:
+            raise Refusal(Exit.SEND, f"transactional id {self._id!r}: {error!r}") from error
+        else:
+            self._producer, producer = producer, None
+        finally:
+            if producer is not None:
+                await _stop(producer)
+
+    async def commit(
+        self,
+        partition: int,
+        changelog: tuple[str, Sequence[Row]],
+        outputs: Mapping[str, Sequence[Message]],
+        passed: Callable[[str], None],
+    ) -> None:
+        """Send everything to partition number `partition` of its topics as one transaction, and wait until it is visible.
+
+        Args:
+            partition: number in every topic.
+            changelog: the state topic and its rows; a row without value is a tombstone.
+            outputs: messages by topic.
+            passed: called with the name of each failpoint.
+
+        Raises:
+            Fenced: nothing of it will ever become visible.
+            Refusal: it failed, or it is unknown whether it failed; the process has to end.
+        """
+        producer = self._producer
+        if producer is None:
+            raise Fenced
+        try:
+            await asyncio.wait_for(self._transact(producer, partition, changelog, outputs, passed), self._patience)
+        except (ProducerFenced, InvalidProducerEpoch) as error:
+            self._ruin(producer)
+            raise Fenced from error
+        except TimeoutError:
+            line = f"transaction of {self._id!r} was not done within {self._patience:.0f} s; are the brokers up?"
+            raise Refusal(Exit.SEND, line) from None
+        except KafkaError as error:
+            raise Refusal(Exit.SEND, f"transaction of {self._id!r} failed: {error!r}") from error
+        passed("after_commit")
+
+    async def _transact(
+        self,
+        producer: AIOKafkaProducer,
+        partition: int,
+        changelog: tuple[str, Sequence[Row]],
+        outputs: Mapping[str, Sequence[Message]],
+        passed: Callable[[str], None],
+    ) -> None:
+        await producer.begin_transaction()
+        topic, rows = changelog
+        sends = [self._send(producer, partition, topic, ((key, value, []) for key, value in rows), "after_changelog", passed)]
+        sends += [
+            self._send(producer, partition, topic, messages, "after_triggers", passed) for topic, messages in outputs.items()
+        ]
+        # Every batch is awaited before the commit: aiokafka commits over a batch that failed.
+        errors = [result for result in await asyncio.gather(*sends, return_exceptions=True) if result is not None]
+        for error in errors:  # a fence explains the others
+            if isinstance(error, ProducerFenced | InvalidProducerEpoch):
+                raise error
+        if errors:
+            raise errors[0]
+        passed("before_commit")
+        await producer.commit_transaction()
+
+    async def _send(
+        self,
+        producer: AIOKafkaProducer,
+        partition: int,
+        topic: str,
+        messages: Iterable[tuple[bytes, bytes | None, list[tuple[str, bytes]]]],
+        point: str,
+        passed: Callable[[str], None],
+    ) -> None:
+        futures: list[asyncio.Future[Any]] = []
+        batch = producer.create_batch()
+        for key, value, headers in messages:
+            if batch.append(key=key, value=value, timestamp=None, headers=headers) is None:  # full
+                futures.append(await producer.send_batch(batch, topic, partition=partition))
+                batch = producer.create_batch()
+                batch.append(key=key, value=value, timestamp=None, headers=headers)
+                if batch.size() > _RECORD_BYTES:
+                    line = f"a record of {batch.size()} bytes for {topic} partition {partition} is above {_RECORD_BYTES}"
+                    raise Refusal(Exit.SEND, line)
+        if batch.record_count():
+            futures.append(await producer.send_batch(batch, topic, partition=partition))
+        await asyncio.gather(*futures)
+        passed(point)
+
+    def _ruin(self, producer: AIOKafkaProducer) -> None:
+        self._producer = None
+        task = asyncio.ensure_future(_stop(producer))
+        _stopping.add(task)
+        task.add_done_callback(_stopping.discard)
+
+    async def close(self) -> None:
+        """Close the connections; an open transaction is left to the next owner, who aborts it. Not during `commit`."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await _stop(producer)
+
+
+_stopping: set[asyncio.Future[None]] = set()  # the loop holds tasks weakly
+
+
+async def _stop(producer: AIOKafkaProducer) -> None:
+    # A producer whose sender has died, or whose broker is away, may wait for ever on what it will never deliver.
+    with suppress(TimeoutError, KafkaError):
+        await asyncio.wait_for(producer.stop(), 3.0)
+        return
+    with suppress(TimeoutError, KafkaError):
+        await asyncio.wait_for(producer.client.close(), 1.0)

@@ -1,0 +1,54 @@
+"""Logs: one JSON object per line on stderr, also for what faust and aiokafka have to say."""
+
+import logging
+import sys
+from typing import Any, TextIO
+
+import structlog
+
+_SHARED: list[Any] = [
+    structlog.contextvars.merge_contextvars,
+    structlog.stdlib.add_log_level,
+    structlog.stdlib.add_logger_name,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+    structlog.processors.format_exc_info,
+]
+
+# Chatty at info, and about things that this application does itself.
+_QUIET = ("aiokafka", "faust", "mode", "kafka", "asyncio")
+
+
+def configure_logs(level: str = "info", form: str = "json", stream: TextIO | None = None) -> None:
+    """Send structlog and standard logging to one stream (stderr).
+
+    Args:
+        level: debug, info, warning or error; the libraries' own lines start at warning unless it is debug.
+        form: `json` or `console`.
+        stream: where to; stderr when None.
+    """
+    threshold = getattr(logging, level.upper())
+    renderer: Any = structlog.processors.JSONRenderer() if form == "json" else structlog.dev.ConsoleRenderer(colors=False)
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=_SHARED,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(threshold)
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(threshold if level == "debug" else max(threshold, logging.WARNING))
+    structlog.configure(
+        processors=[structlog.stdlib.filter_by_level, *_SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+
+
+def logger(name: str) -> structlog.stdlib.BoundLogger:
+    """A logger: `log.info("event_name", key=value)`. Never log a user's id, traits or payload."""
+    log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
+    return log

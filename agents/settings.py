@@ -1,0 +1,96 @@
+"""Settings of every process, from the environment (REKINDLE_*); secrets come from files that are named there."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from agents.exits import Exit, Refusal
+from agents.failpoints import Failpoints
+
+
+class Settings(BaseSettings):
+    """One field for each variable: BROKERS is REKINDLE_BROKERS. Times are in seconds."""
+
+    model_config = SettingsConfigDict(env_prefix="REKINDLE_", frozen=True, extra="ignore")
+
+    brokers: str = Field("127.0.0.1:9092", description="host:port of some brokers, separated by commas")
+    topic_prefix: str = Field("rekindle.", pattern=r"^[a-zA-Z0-9._-]*$", description="before the name of every topic")
+    app_id: str = Field("rekindle", pattern=r"^[a-zA-Z0-9._-]+$", description="consumer group, and before every transactional id")
+    tenant: str = Field("default", min_length=1, description="part of every trigger's id")
+
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
+    sasl_username: str | None = None
+    sasl_password_file: Path | None = Field(None, description="file that holds the password and nothing else")
+    ssl_cafile: Path | None = None
+    ssl_certfile: Path | None = None
+    ssl_keyfile: Path | None = None
+
+    metrics_bind: str = "127.0.0.1"
+    metrics_port: int = Field(9464, ge=0, le=65535, description="0: any free port")
+
+    commit_interval: float = Field(0.2, gt=0, le=5, description="least time between two transactions of a partition")
+    session_timeout: float = Field(6.0, ge=1, le=300, description="after this long without a heartbeat a worker has lost its partitions")
+    transaction_timeout: float = Field(10.0, ge=1, le=900, description="after this long the broker aborts a transaction")
+    tick_after: float = Field(10.0, gt=0, description="a live partition whose clock lags by more (beyond its lateness) gets a tick")
+    accept_gap: bool = Field(default=False, description="go on where retention deleted records before they were read")  # fmt: skip
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["json", "console"] = "json"
+    failpoint: str | None = Field(None, description="tests only: name[:nth], where the process kills itself")
+    data_dir: Path = Field(Path(".rekindle"), description="what the local stack keeps")
+
+    @field_validator("failpoint")
+    @classmethod
+    def _known_failpoint(cls, spec: str | None) -> str | None:
+        Failpoints(spec)
+        return spec
+
+    @field_validator("brokers")
+    @classmethod
+    def _host_and_port(cls, brokers: str) -> str:
+        for broker in brokers.split(","):
+            host, _, port = broker.strip().rpartition(":")
+            if not host or not port.isdecimal():
+                msg = f"{broker.strip()!r} is not host:port"
+                raise ValueError(msg)
+        return brokers
+
+    @model_validator(mode="after")
+    def _whole(self) -> "Settings":
+        if self.security_protocol.startswith("SASL") and not (self.sasl_username and self.sasl_password_file):
+            msg = f"security_protocol={self.security_protocol} needs sasl_username and sasl_password_file"
+            raise ValueError(msg)
+        if bool(self.ssl_certfile) != bool(self.ssl_keyfile):
+            msg = "ssl_certfile and ssl_keyfile belong together"
+            raise ValueError(msg)
+        for name in ("sasl_password_file", "ssl_cafile", "ssl_certfile", "ssl_keyfile"):
+            path: Path | None = getattr(self, name)
+            if path is not None and not path.is_file():
+                msg = f"{name}={path}: there is no such file"
+                raise ValueError(msg)
+        return self
+
+    def topic(self, name: str) -> str:
+        """Full name of a topic: `users` -> `rekindle.users`."""
+        return self.topic_prefix + name
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Settings from the environment; `overrides` (field names) win, None among them does not.
+
+    Raises:
+        Refusal: a setting is wrong; the line names the variable.
+    """
+    given = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        return Settings(**given)  # type: ignore[arg-type]
+    except ValidationError as error:
+        problems = []
+        for problem in error.errors(include_url=False):
+            name = "_".join(str(part) for part in problem["loc"])
+            message = problem["msg"].removeprefix("Value error, ")
+            problems.append(f"REKINDLE_{name.upper()}: {message}" if name else message)
+        raise Refusal(Exit.USAGE, "settings: " + "; ".join(problems)) from None
