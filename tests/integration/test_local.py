@@ -1,0 +1,153 @@
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from agents.exits import Refusal
+from agents.jars import kafka_jars
+from agents.kafka.admin import admin_client
+from agents.local import LocalKafka, home
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def data(broker_folder: Path, request: pytest.FixtureRequest) -> Path:
+    return broker_folder / request.node.name[:40]
+
+
+def run(source: str, *args: object) -> subprocess.Popen[str]:
+    """A Python program that speaks one line at a time; it runs from the repository's root."""
+    command = [sys.executable, "-c", textwrap.dedent(source), *map(str, args)]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=dict(os.environ))
+
+
+def line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.05)
+    return condition()
+
+
+def gone(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def topics(broker: LocalKafka) -> list[str]:
+    with admin_client({"bootstrap_servers": broker.bootstrap}) as admin:
+        return [name for name in admin.list_topics() if not name.startswith("__")]
+
+
+def test_topics_and_address_survive_stop_and_kill(data: Path) -> None:
+    with LocalKafka(data) as broker:
+        address = broker.bootstrap
+        with admin_client({"bootstrap_servers": address}) as admin:
+            admin.create_topics({"kept": {"num_partitions": 3}}, wait_for_metadata=True)
+        broker.stop()
+        assert not broker.running
+        assert topics(broker.start()) == ["kept"]
+        broker.kill()
+        assert topics(broker.start()) == ["kept"]
+        assert broker.bootstrap == address
+    assert topics(LocalKafka(data).start()) == ["kept"]
+
+
+def test_a_broker_that_died_by_itself_can_be_started_again(data: Path) -> None:
+    with LocalKafka(data) as broker:
+        os.kill(broker.pid, signal.SIGKILL)
+        assert eventually(lambda: not broker.running)
+        assert topics(broker.start()) == []
+
+
+def test_a_taken_port_is_avoided(data: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with LocalKafka(data, port=port) as broker:
+            assert broker.bootstrap != f"127.0.0.1:{port}"
+            assert topics(broker) == []
+
+
+def test_two_brokers_on_one_folder_are_refused_and_leave_the_first_alone(data: Path) -> None:
+    with LocalKafka(data) as broker:
+        with pytest.raises(Refusal, match="another Kafka is running on"):
+            LocalKafka(data).start()
+        assert topics(broker) == []
+        assert LocalKafka(data).bootstrap == broker.bootstrap
+
+
+def test_a_broker_that_can_not_start_says_why(data: Path) -> None:
+    with pytest.raises(Refusal, match=r"could not format .*num\.io\.threads.*see .*kafka\.log"):
+        LocalKafka(data, settings={"num.io.threads": "none"}).start()
+    with LocalKafka(data):
+        pass
+    with pytest.raises(Refusal, match=r"ended with code 1: .*controller\.listener\.names.*see .*kafka\.log"):
+        LocalKafka(data, settings={"process.roles": "broker"}).start()
+
+
+def test_jars_without_a_network_are_one_readable_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    with pytest.raises(Refusal, match=r"could not fetch .*\.jar from Maven Central .*REKINDLE_BROKERS"):
+        kafka_jars(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_everything_lies_in_one_folder(data: Path, tmp_path: Path) -> None:
+    """Neither HOME nor the temporary folder sees a file of the broker's."""
+    jars = kafka_jars(home())
+    program = """
+        import sys
+        from pathlib import Path
+        from agents.local import LocalKafka
+        with LocalKafka(Path(sys.argv[1]), jars=Path(sys.argv[2])) as broker:
+            print(broker.bootstrap, flush=True)
+    """
+    (tmp_path / "home").mkdir()
+    (tmp_path / "temporary").mkdir()
+    environment = {**os.environ, "HOME": str(tmp_path / "home"), "TMPDIR": str(tmp_path / "temporary")}
+    command = [sys.executable, "-c", textwrap.dedent(program), str(data), str(jars)]
+    subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.DEVNULL)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_kafka_is_gone_when_its_parent_is(data: Path, ending: signal.Signals) -> None:
+    parent = run(
+        """
+        import sys, time
+        from pathlib import Path
+        from agents.local import LocalKafka
+        with LocalKafka(Path(sys.argv[1])) as broker:
+            print(broker.pid, flush=True)
+            time.sleep(600)
+        """,
+        data,
+    )
+    pid = int(line(parent))
+    assert not gone(pid)
+    parent.send_signal(ending)
+    parent.wait(20)
+    assert eventually(lambda: gone(pid), 2)
+    with LocalKafka(data) as broker:  # and the folder is free again
+        assert broker.running
