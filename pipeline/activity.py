@@ -14,8 +14,9 @@ _D7, _D30, _D90 = _DECAY
 
 
 class Activity(msgspec.Struct, array_like=True):
-    """`first`, `last` in ms; `days` active days; `c7 c30 c90` active days decayed with that half-life as of the last active
-    day; `ring`: bit i = active i days before the last; `dark`: the partition's dark hours before `last`."""
+    """`first`, `last` in ms; `days` active days; `c7 c30 c90` active days decayed with that half-life as of the last
+    active day; `ring`: bit i = active i days before the last; `dark`: the partition's dark hours before `last`.
+    """
 
     first: int = 0
     last: int = 0
@@ -33,7 +34,8 @@ class Activity(msgspec.Struct, array_like=True):
 def observe(activity: Activity, time: int, dark: int) -> bool:
     """Record activity at `time` (ms) in any order; True if that day was not counted before.
 
-    A day that is neither in the ring nor before the first can't be told from one that was counted: it is not counted again.
+    A day that is neither in the ring nor before the first can't be told from one that was counted: it is not counted
+    again.
     """
     if not activity.days:
         activity.first = activity.last = time

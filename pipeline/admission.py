@@ -1,5 +1,6 @@
-"""From a record to something that happened to a user, or to a dead letter. What depends on the record alone is checked here;
-what depends on the partition's clock and on the user is checked in `Partition.fold`."""
+"""From a record to something that happened to a user, or to a dead letter. What depends on the record alone is
+checked here; what depends on the partition's clock and on the user is checked in `Partition.fold`.
+"""
 
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
@@ -56,7 +57,9 @@ def _host(referrer: str | None) -> str | None:
 
 
 def admit(record: Record, policy: Policy, channels: Channels, recorded: int | None) -> Happening | Rejection:
-    """Decode and validate one record. `recorded` is the time to assume for an event without one (ms), None if there is none."""
+    """Decode and validate one record. `recorded` is the time to assume for an event without one (ms), None if there
+    is none.
+    """
     value, key = record.value, record.key
     if value is None:
         return Rejection("tombstone", "decode", "the value is empty; to erase a user send an event of type delete")
@@ -86,7 +89,7 @@ def admit(record: Record, policy: Policy, channels: Channels, recorded: int | No
     if time < EARLIEST:
         return Rejection("absurd_time", "time", "before 1990")
     kind, name = event.type, event.event
-    happening = Happening(user, known, time, kind, name, event.messageId, True)
+    happening = Happening(user, key, known, time, kind, name, event.messageId, True)
     if kind == "track":
         if name is None:
             return Rejection("wrong_type", "validate", "a track call needs `event`")
@@ -148,8 +151,11 @@ def _order(event: Event, policy: Policy) -> Order | None | Rejection:
 
 def _undecodable(error: Exception, where: str = "event") -> Rejection:
     if isinstance(error, msgspec.ValidationError):
-        reason: DeadLetterReason = "unknown_type" if where == "event" and str(error).endswith("`$.type`") else "wrong_type"
-        # msgspec names the field and the expected type; an invalid enum value is quoted, so only the path is kept of those.
+        reason: DeadLetterReason = (
+            "unknown_type" if where == "event" and str(error).endswith("`$.type`") else "wrong_type"
+        )
+        # msgspec names the field and the expected type; an invalid enum value is quoted, so only the path is kept of
+        # those.
         text = str(error)
         detail = text.rsplit(" - at ", 1)[-1] if text.startswith("Invalid") else text
         return Rejection(reason, "decode", f"{where}: {detail}")

@@ -1,8 +1,8 @@
 """The lazy wheel: hour -> keys that may have a deadline in it.
 
-An entry lies no later than its user's wake-up. An event that postpones the wake-up leaves the entry where it is: when its
-hour comes the user is found not to be due and is put where they belong. So an event costs nothing here, and ten million
-users cost ten million references.
+An entry lies no later than its user's wake-up. An event that postpones the wake-up leaves the entry where it is: when
+its hour comes the user is found not to be due and is put where they belong. So an event costs nothing here, and ten
+million users cost ten million references.
 """
 
 from typing import Final

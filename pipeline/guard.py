@@ -1,7 +1,7 @@
 """The source guard: silence counts only while the source speaks.
 
-A dead SDK makes everyone look dormant. Each partition learns how many events an hour of the week brings; a closed hour that
-brings far fewer is dark, and dark time is no silence.
+A dead SDK makes everyone look dormant. Each partition learns how many events an hour of the week brings; a closed
+hour that brings far fewer is dark, and dark time is no silence.
 """
 
 from typing import Final
@@ -18,8 +18,9 @@ _REMEMBERED: Final = 8 * DAY // HOUR  # dark hours to remember: late events reac
 
 
 class Guard(msgspec.Struct, array_like=True):
-    """`rates`: learned events per hour of the week, times 16, -1 unknown; `open`: events of hours not yet closed; `held`: an
-    operator says that the source is down; `dark`: dark hours so far; `recent`: the last of them."""
+    """`rates`: learned events per hour of the week, times 16, -1 unknown; `open`: events of hours not yet closed;
+    `held`: an operator says that the source is down; `dark`: dark hours so far; `recent`: the last of them.
+    """
 
     rates: list[int] = msgspec.field(default_factory=lambda: [_UNKNOWN] * HOURS_OF_WEEK)
     open: dict[int, int] = msgspec.field(default_factory=dict)

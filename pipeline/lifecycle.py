@@ -1,6 +1,7 @@
 """The lifecycle of a user: new -> active -> at_risk -> dormant -> returned -> active.
 
-Events move a user up, silence moves them down at a deadline. `unseen` is a row without activity (consent that came first).
+Events move a user up, silence moves them down at a deadline. `unseen` is a row without activity (consent that came
+first).
 """
 
 from typing import Final
@@ -12,7 +13,9 @@ STAGES: Final = ("unseen", "new", "active", "at_risk", "dormant", "returned")
 
 
 def after_event(stage: int, since: int, first: int, time: int, policy: Lifecycle) -> int:
-    """The stage after activity at `time`, given the stage before it, since when it holds, and the first activity (all ms)."""
+    """The stage after activity at `time`, given the stage before it, since when it holds, and the first activity (all
+    ms).
+    """
     if stage == UNSEEN:
         return NEW
     if stage == DORMANT:

@@ -1,7 +1,9 @@
-"""One partition of the user topic: its clock, its rows, its deadlines and its sums. Every driver calls this and nothing else.
+"""One partition of the user topic: its clock, its rows, its deadlines and its sums. Every driver calls this and
+nothing else.
 
-`fold` reads records; `commit` hands over, as one unit, everything that changed since the last one. State = fold(snapshot, the
-rest of the log): cutting the log into chunks, or restarting between any two records, changes nothing.
+`fold` reads records; `commit` hands over, as one unit, everything that changed since the last one. State =
+fold(snapshot, the rest of the log): cutting the log into chunks, or restarting between any two records, changes
+nothing.
 """
 
 import zlib
@@ -47,15 +49,18 @@ CORE_VERSION: Final = 1
 LATE_LIMIT: Final = 7 * DAY
 DEDUPE_WINDOW: Final = 48  # hours
 DEDUPE_SIZE: Final = 32
-PLAYED_TICK: Final = HOUR  # the player's ticks are this far apart: in `played` an event may lie that much after the last one
+PLAYED_TICK: Final = (
+    HOUR  # the player's ticks are this far apart: in `played` an event may lie that much after the last one
+)
 _PAUSE_RECORDS: Final = 2_000
 _PAUSE_WAKES: Final = 5_000
 _ENTRY: Final = 12  # bytes of one entry of `seen`: hash, hour
 
 
 class Counts(msgspec.Struct):
-    """Events by what became of them: read = applied + duplicate + rejected. `late`, `backfilled` and `dedupe_unsure` are parts of
-    applied, `skipped` of rejected. `control` messages and `woken` users are counted apart."""
+    """Events by what became of them: read = applied + duplicate + rejected. `late`, `backfilled` and `dedupe_unsure`
+    are parts of applied, `skipped` of rejected. `control` messages and `woken` users are counted apart.
+    """
 
     read: int = 0
     applied: int = 0
@@ -72,7 +77,8 @@ class Counts(msgspec.Struct):
 
 class Position(msgspec.Struct):
     """The partition row: where the fold stands. Times in ms. `offset` is the next record; `next_hour` the
-    first hour not swept, `judged` the last one the source was judged for; `last` identifies the last record folded."""
+    first hour not swept, `judged` the last one the source was judged for; `last` identifies the last record folded.
+    """
 
     version: int = STATE_VERSION
     core: int = CORE_VERSION
@@ -105,8 +111,9 @@ def _parsed(digest: str, body: bytes) -> Policy:
 
 
 class Partition:
-    """The pure core of partition `number` of `count`. `registry` maps keys of the registry topic to bodies; `tenant` is a part of
-    every trigger's id; `topic` only names the source in dead letters."""
+    """The pure core of partition `number` of `count`. `registry` maps keys of the registry topic to bodies; `tenant`
+    is a part of every trigger's id; `topic` only names the source in dead letters.
+    """
 
     def __init__(
         self, number: int, count: int, registry: Mapping[str, bytes], *, tenant: str = "default", topic: str = "users"
@@ -129,7 +136,8 @@ class Partition:
         self._guard_moved = False
         self._last: Record | None = None
 
-    # -- reading ------------------------------------------------------------------------------------------------------------
+    # -- reading
+    # ------------------------------------------------------------------------------------------------------------
 
     @property
     def offset(self) -> int:
@@ -153,8 +161,9 @@ class Partition:
         return self._context.policy
 
     def restore(self, changelog: Iterable[tuple[bytes, bytes | None]]) -> None:
-        """Load a changelog: (key, value) in log order, a later one wins, None removes. Raises UnknownVersion, MissingBody,
-        UnreadableBody."""
+        """Load a changelog: (key, value) in log order, a later one wins, None removes. Raises UnknownVersion,
+        MissingBody, UnreadableBody.
+        """
         latest: dict[bytes, bytes] = {}
         rows = self.rows
         for key, value in changelog:
@@ -193,24 +202,26 @@ class Partition:
         for key in rows:
             self.wheel.put(max(self._due_hour(key), position.next_hour), key)
 
-    # -- folding ------------------------------------------------------------------------------------------------------------
+    # -- folding
+    # ------------------------------------------------------------------------------------------------------------
 
     def fold(self, records: Sequence[Record]) -> Iterator[None]:
         """Fold records in the order of the log; those before `offset` are passed over.
 
-        Pauses at safe points, at least every 2,000 records and 5,000 wake-ups: there and at the end `commit` may be called.
-        Raises MissingBody before consuming the record that needs it; CoreError if the core fails; UnknownVersion if the log
-        asks for a newer core.
+        Pauses at safe points, at least every 2,000 records and 5,000 wake-ups: there and at the end `commit` may be
+        called. Raises MissingBody before consuming the record that needs it; CoreError if the core fails;
+        UnknownVersion if the log asks for a newer core.
         """
         position = self.position
-        counts = position.counts
         since_pause = 0
         skips = any(key.startswith("skip/") for key in self._registry)
         for record in records:
             if record.offset < position.offset:
                 continue
             try:
-                if record.key == CONTROL_KEY or (record.headers and any(h[0] == CONTROL_HEADER for h in record.headers)):
+                if record.key == CONTROL_KEY or (
+                    record.headers and any(h[0] == CONTROL_HEADER for h in record.headers)
+                ):
                     if not self._skip(record):
                         yield from self._control(record)
                 elif skips and self._skip(record):
@@ -220,11 +231,11 @@ class Partition:
                     item = admit(record, self._context.policy, self._channels, recorded)
                     if isinstance(item, Rejection):
                         self._reject(record, item)
-                    elif (state := self._examine(record, record.key, item)) is not None:
+                    elif (state := self._examine(record, item)) is not None:
                         if not item.backfill and self._move_clock(item.time):
                             yield from self._advance(record)
-                            state = self._state(record.key) or UserState(known=item.known)
-                        self._apply(record, record.key, item, state)
+                            state = self._state(item.key) or UserState(known=item.known)
+                        self._apply(record, item, state)
             except (MissingBody, UnknownVersion, UnreadableBody):
                 raise
             except Exception as error:
@@ -263,14 +274,19 @@ class Partition:
             if state is not None:
                 yield key, state
 
-    # -- events -------------------------------------------------------------------------------------------------------------
+    # -- events
+    # -------------------------------------------------------------------------------------------------------------
 
-    def _examine(self, record: Record, key: bytes, item: Happening) -> UserState | None:
-        """The user's state if the event is to be applied; None if it was rejected or is a duplicate (and has been counted)."""
-        position, time = self.position, item.time
+    def _examine(self, record: Record, item: Happening) -> UserState | None:
+        """The user's state if the event is to be applied; None if it was rejected or is a duplicate (and has been
+        counted).
+        """
+        position, key, time = self.position, item.key, item.time
         limit = self._latest_time(record)
         if limit is None or time > limit:
-            self._reject(record, Rejection("time_in_future", "time", "later than the record's own time and the allowed skew"))
+            self._reject(
+                record, Rejection("time_in_future", "time", "later than the record's own time and the allowed skew")
+            )
             return None
         state = self._state(key)
         if state is None:
@@ -282,7 +298,9 @@ class Partition:
         horizon = position.horizon
         if horizon is not None and time < horizon - self._context.policy.lateness - LATE_LIMIT:
             if not (item.backfill or item.kind == "delete" or withdraws_consent(item)):
-                self._reject(record, Rejection("too_late", "time", "more than 7 days behind the clock; replay it as backfill"))
+                self._reject(
+                    record, Rejection("too_late", "time", "more than 7 days behind the clock; replay it as backfill")
+                )
                 return None
             item.active = item.active and item.backfill
         if _holds(state.seen, xxhash.xxh3_64_digest(item.message_id.encode())):
@@ -291,7 +309,7 @@ class Partition:
             return None
         return state
 
-    def _apply(self, record: Record, key: bytes, item: Happening, state: UserState) -> None:
+    def _apply(self, record: Record, item: Happening, state: UserState) -> None:
         position, context, counts = self.position, self._context, self.position.counts
         time = item.time
         assert position.horizon is not None or item.backfill
@@ -315,7 +333,7 @@ class Partition:
         counts.read += 1
         counts.applied += 1
         state.seen = _remember(state.seen, item.message_id, context.next_hour)
-        self._keep(key, state.wake_hour, step(state, item, context), record)
+        self._keep(item.key, state.wake_hour, step(state, item, context), record)
 
     def _latest_time(self, record: Record) -> int | None:
         """An event later than this (ms) is refused; None: every event, since no tick has said what time it is."""
@@ -348,7 +366,9 @@ class Partition:
             self._emit(key, message, record)
 
     def _emit(self, key: bytes, message: Message, record: Record) -> None:
-        topic = "triggers" if isinstance(message, Trigger) else "decisions" if isinstance(message, Decision) else "outcomes"
+        topic = (
+            "triggers" if isinstance(message, Trigger) else "decisions" if isinstance(message, Decision) else "outcomes"
+        )
         headers = [("rekindle-partition", b"%d" % self.number), ("rekindle-offset", b"%d" % record.offset)]
         self._outputs.setdefault(topic, []).append(Output(key, encode_json(message), headers))
 
@@ -379,7 +399,8 @@ class Partition:
         self._reject(record, Rejection("skipped", "skip", decode_skip(body).reason))
         return True
 
-    # -- time ---------------------------------------------------------------------------------------------------------------
+    # -- time
+    # ---------------------------------------------------------------------------------------------------------------
 
     def _move_clock(self, time: int) -> bool:
         """Time has come to `time` (ms); True if an hour has closed by it that is not swept yet."""
@@ -442,7 +463,8 @@ class Partition:
             return earliest_wake(state or decode_row(self.rows[key]), context)
         return hour
 
-    # -- control ------------------------------------------------------------------------------------------------------------
+    # -- control
+    # ------------------------------------------------------------------------------------------------------------
 
     def _control(self, record: Record) -> Iterator[None]:
         message = self._decoded_control(record)
@@ -481,9 +503,11 @@ class Partition:
     def _decoded_control(self, record: Record) -> AnyControl | Rejection:
         kinds = [value for name, value in record.headers if name == CONTROL_HEADER]
         if record.key != CONTROL_KEY or len(kinds) != 1:
-            return Rejection("forged_control", "control", "a control message needs the reserved key and one reserved header")
+            return Rejection(
+                "forged_control", "control", "a control message needs the reserved key and one reserved header"
+            )
         try:
-            message = decode_control(record.value or b"")
+            message: AnyControl = decode_control(record.value or b"")
         except DECODE_ERRORS:
             return Rejection("bad_control", "control", "the body is no control message")
         if kinds[0].decode(errors="replace") != message.__struct_config__.tag:
@@ -492,7 +516,9 @@ class Partition:
         if isinstance(message, Tick) and (message.time is None) != (position.domain == "live"):
             return Rejection("forged_control", "control", f"a tick of another time domain than {position.domain}")
         if isinstance(message, Domain) and position.counts.read + position.counts.control:
-            return Rejection("bad_control", "control", "only the first record of a partition may declare its time domain")
+            return Rejection(
+                "bad_control", "control", "only the first record of a partition may declare its time domain"
+            )
         return message
 
     def _adopt(self, digest: str, record: Record) -> Iterator[None]:
@@ -551,7 +577,9 @@ def _holds(seen: bytes, digest: bytes) -> bool:
 
 
 def _remember(seen: bytes, message_id: str, hour: int) -> bytes:
-    """`seen` with this messageId added, without entries that are older than the window or more than the row may hold."""
+    """`seen` with this messageId added, without entries that are older than the window or more than the row may
+    hold.
+    """
     start = max(0, len(seen) - _ENTRY * (DEDUPE_SIZE - 1))
     while start < len(seen) and int.from_bytes(seen[start + 8 : start + _ENTRY], "big") + DEDUPE_WINDOW < hour:
         start += _ENTRY

@@ -56,8 +56,9 @@ class Play(NamedTuple):
 
 
 def history_span(raws: Sequence[Raw]) -> tuple[int, int] | None:
-    """First and last time (ms) of the largest run of events without a gap of more than a year: what lies outside of it is
-    absurd, and must not make the player tick decades away. None if nothing tells a time."""
+    """First and last time (ms) of the largest run of events without a gap of more than a year: what lies outside of
+    it is absurd, and must not make the player tick decades away. None if nothing tells a time.
+    """
     times = sorted(raw.time for raw in raws if raw.time is not None)
     if not times:
         return None
@@ -72,8 +73,9 @@ def history_span(raws: Sequence[Raw]) -> tuple[int, int] | None:
 
 
 def play(raws: Sequence[Raw], policy: str | None, closing: int = HOUR) -> Iterator[Play]:
-    """The log of a history in the time domain `played`: its declaration, the adoption of `policy` (a hash), a tick for every
-    hour of its span, and a closing one `closing` ms after its last event."""
+    """The log of a history in the time domain `played`: its declaration, the adoption of `policy` (a hash), a tick
+    for every hour of its span, and a closing one `closing` ms after its last event.
+    """
     yield Play(Domain("played"), None)
     if policy is not None:
         yield Play(Adopt(policy=policy), None)

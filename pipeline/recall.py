@@ -75,7 +75,7 @@ def trigger_id(tenant: str, user: str, rule: str, episode: int, step: int = 0) -
 
 def draw_holdout(salt: str, user: str, rule: str, share: float) -> bool:
     """Sticky: the same user is in the same arm of a rule as long as salt and share stay."""
-    return xxhash.xxh3_64_intdigest(f"{salt}\x1f{user}\x1f{rule}") < int(share * 2**64)
+    return xxhash.xxh3_64_intdigest(f"{salt}\x1f{user}\x1f{rule}".encode()) < int(share * 2**64)
 
 
 def p_alive(state: UserState, at: int, policy: Policy) -> float:
@@ -99,7 +99,9 @@ def decide(
     reasons: list[Reason] = []
     eligible: int | None = None
 
-    def gate(feature: str, value: float | str | None, limit: float | str | None, ok: bool, no: Verdict, why: Reason) -> None:
+    def gate(
+        feature: str, value: float | str | None, limit: float | str | None, ok: bool, no: Verdict, why: Reason
+    ) -> None:
         nonlocal verdict
         explain.append(Gate(feature, value, limit, ok))
         if not ok:
@@ -119,16 +121,32 @@ def decide(
     late = context.clock - deadline
     # How late a deadline is noticed depends on when records come, so it is not told unless it decides.
     fresh = late < rule.expires_after
-    gate("expires_after_days", None if fresh else round(late / DAY, 3), round(rule.expires_after / DAY, 3), fresh, "stale", "expired")
+    gate(
+        "expires_after_days",
+        None if fresh else round(late / DAY, 3),
+        round(rule.expires_after / DAY, 3),
+        fresh,
+        "stale",
+        "expired",
+    )
     live = rule.mode == "live"
     taken = live and recall is not None and recall.episode == activity.last
-    gate("episode_free", recall.rule if taken and recall else None, rule.id, not taken, "episode_taken", "episode_taken")
+    gate(
+        "episode_free", recall.rule if taken and recall else None, rule.id, not taken, "episode_taken", "episode_taken"
+    )
     paused = rule.id in context.paused or ALL_RULES in context.paused
     gate("sending", "paused" if paused else "on", "on", not paused, "suppressed", "paused")
     unsubscribed = profile is not None and profile.unsubscribed
     gate("subscribed", "no" if unsubscribed else "yes", "yes", not unsubscribed, "suppressed", "unsubscribed")
     refused = profile is not None and profile.consent.get(rule.channel) is False
-    gate(f"consent_{rule.channel}", "withdrawn" if refused else "not withdrawn", "not withdrawn", not refused, "suppressed", "no_consent")
+    gate(
+        f"consent_{rule.channel}",
+        "withdrawn" if refused else "not withdrawn",
+        "not withdrawn",
+        not refused,
+        "suppressed",
+        "no_consent",
+    )
     if recall is not None and recall.decided_at:
         free = max(recall.decided_at + rule.cooldown, recall.window_end)
         since = round((deadline - recall.decided_at) / DAY, 3)
@@ -192,8 +210,12 @@ def decide(
     return messages, verdict
 
 
-def note_return(recall: Recall, user: str, time: int, event: str | None, worth: tuple[int, str] | None, facts: list[Fact]) -> list[Message]:
-    """Activity at `time` (ms) within an open goal window: the outcome, if it is the goal. `worth`: minor units, currency."""
+def note_return(
+    recall: Recall, user: str, time: int, event: str | None, worth: tuple[int, str] | None, facts: list[Fact]
+) -> list[Message]:
+    """Activity at `time` (ms) within an open goal window: the outcome, if it is the goal. `worth`: minor units,
+    currency.
+    """
     if time < recall.decided_at:
         return []
     if not recall.returned_at:
@@ -203,7 +225,9 @@ def note_return(recall: Recall, user: str, time: int, event: str | None, worth: 
     return [close(recall, user, facts, goal_at=time, worth=worth)]
 
 
-def close(recall: Recall, user: str, facts: list[Fact], goal_at: int | None = None, worth: tuple[int, str] | None = None) -> Outcome:
+def close(
+    recall: Recall, user: str, facts: list[Fact], goal_at: int | None = None, worth: tuple[int, str] | None = None
+) -> Outcome:
     """Write the outcome of the measured contact and end its window."""
     arm = "holdout" if recall.holdout else "treatment"
     cell = (recall.decided_at // DAY, recall.rule, arm)

@@ -40,7 +40,8 @@ class Output(NamedTuple):
 
 
 class Commit(NamedTuple):
-    """What must be written at once: rows, cells and the partition row as (key, value or None for gone), outputs by topic.
+    """What must be written at once: rows, cells and the partition row as (key, value or None for gone), outputs by
+    topic.
 
     `offset` is the next record to fold after it. An empty changelog means that there is nothing to write.
     """

@@ -27,7 +27,8 @@ class Profile(msgspec.Struct, array_like=True):
 
 class Recall(msgspec.Struct, array_like=True):
     """The recall section. `episode`: start of the silence that is owned by a rule (ms, 0: none). The rest is the last
-    measured contact: `decided_at` its deadline, `window_end` the end of its goal window (0: the outcome is written)."""
+    measured contact: `decided_at` its deadline, `window_end` the end of its goal window (0: the outcome is written).
+    """
 
     episode: int = 0
     trigger_id: str = ""
@@ -43,9 +44,10 @@ class Recall(msgspec.Struct, array_like=True):
 class UserState(msgspec.Struct, array_like=True):
     """One user, or one anonymous visitor (`known` false).
 
-    `wake`: hour of the next wake-up + 2^16, and `epoch`: number of the adoption by which it was set + 2^16: biased, so that
-    both have a fixed width and `schedule_of` can read them without decoding the row. `decided`: silence deadlines before it
-    are settled; in effective time (ms without dark hours). `seen`: hash and hour of recent messageIds, 12 bytes each.
+    `wake`: hour of the next wake-up + 2^16, and `epoch`: number of the adoption by which it was set + 2^16: biased,
+    so that both have a fixed width and `schedule_of` can read them without decoding the row. `decided`: silence
+    deadlines before it are settled; in effective time (ms without dark hours). `seen`: hash and hour of recent
+    messageIds, 12 bytes each.
     """
 
     wake: int = NEVER + _BIAS

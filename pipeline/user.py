@@ -30,10 +30,13 @@ class Order(NamedTuple):
 
 
 class Happening(msgspec.Struct):
-    """Something that happened to a user: an admitted event. `time` in ms; `channel` if it was a touch, `first_channel` if an
-    identify call told how the user came as a visitor; `dark`: dark hours before `time`; `settled`: silence deadlines before this effective time open nothing (late and backfilled events)."""
+    """Something that happened to a user: an admitted event. `key` is the user as bytes; `time` in ms; `channel` if it
+    was a touch, `first_channel` if an identify call told how the user came as a visitor; `dark`: dark hours before
+    `time`; `settled`: silence deadlines before this effective time open nothing (late and backfilled events).
+    """
 
     user: str
+    key: bytes
     known: bool
     time: int
     kind: str
@@ -143,14 +146,24 @@ def _act(state: UserState, item: Happening, context: Context, facts: list[Fact],
     if recall is not None and recall.window_end:
         worth = None
         if order is not None:
-            worth = (order.minor, order.currency) if order.reporting is None else (order.reporting, context.policy.currency.reporting)
+            worth = (
+                (order.minor, order.currency)
+                if order.reporting is None
+                else (order.reporting, context.policy.currency.reporting)
+            )
         outputs.extend(note_return(recall, item.user, time, item.event, worth, facts))
 
     state.schedule(max(earliest_wake(state, context), context.next_hour), context.epoch)
 
 
 def settle(
-    state: UserState, user: str, until: int, context: Context, revealed_by: str, facts: list[Fact], outputs: list[Message]
+    state: UserState,
+    user: str,
+    until: int,
+    context: Context,
+    revealed_by: str,
+    facts: list[Fact],
+    outputs: list[Message],
 ) -> bool:
     """Everything due before `until` (ms, real time), in order of its deadline; True if the row expires."""
     activity, recall = state.activity, state.recall
@@ -189,7 +202,9 @@ def settle(
 
 
 def earliest_wake(state: UserState, context: Context) -> int:
-    """A cheap lower bound (hour): nothing falls due before the shortest silence that matters. At the wake-up the exact time is found."""
+    """A cheap lower bound (hour): nothing falls due before the shortest silence that matters. At the wake-up the
+    exact time is found.
+    """
     recall = state.recall
     earliest = NEVER * HOUR
     if state.activity.days:

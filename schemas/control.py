@@ -19,13 +19,17 @@ class Control(msgspec.Struct, tag_field="type", omit_defaults=True):
 
 
 class Domain(Control, tag="domain"):
-    """First record of a partition only: whether time is the broker's (`live`, the default) or the player's (`played`)."""
+    """First record of a partition only: whether time is the broker's (`live`, the default) or the player's
+    (`played`).
+    """
 
     domain: TimeDomain
 
 
 class Tick(Control, tag="tick"):
-    """Time has passed. `time` in ms: required in `played`, refused in `live`, where a tick means its broker append time."""
+    """Time has passed. `time` in ms: required in `played`, refused in `live`, where a tick means its broker append
+    time.
+    """
 
     time: int | None = None
 

@@ -7,7 +7,9 @@ from schemas.trigger import CloudEvent, RecallData
 DECISION_TYPE = "rekindle.decision.v1"
 
 Verdict = Literal["send", "holdout", "suppressed", "shadow", "returned", "stale", "episode_taken"]
-Reason = Literal["paused", "no_consent", "unsubscribed", "cooldown", "returned", "expired", "episode_taken", "shadow_mode"]
+Reason = Literal[
+    "paused", "no_consent", "unsubscribed", "cooldown", "returned", "expired", "episode_taken", "shadow_mode"
+]
 
 
 class DecisionData(RecallData, kw_only=True):

@@ -1,4 +1,5 @@
-"""The user event: Segment Common Spec JSON, as a product backend's SDK already sends it (https://segment.com/docs/connections/spec/common/).
+"""The user event: Segment Common Spec JSON, as a product backend's SDK already sends it
+(https://segment.com/docs/connections/spec/common/).
 
 `properties` and `traits` stay undecoded until a reader needs them: they are free-form, and a wrong type in a field that
 nobody reads must not cost the event.
@@ -11,7 +12,9 @@ from typing import Annotated, Final, Literal
 import msgspec
 
 SCHEMA_VERSION: Final = 1
-MAX_BYTES: Final = 1_000_000  # a larger value is a dead letter: it would not fit a broker's default message size once wrapped
+MAX_BYTES: Final = (
+    1_000_000  # a larger value is a dead letter: it would not fit a broker's default message size once wrapped
+)
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 EventType = Literal["track", "identify", "page", "screen", "group", "alias", "delete"]
@@ -19,7 +22,8 @@ EventType = Literal["track", "identify", "page", "screen", "group", "alias", "de
 # What a broken SDK or template sends when it has no id. All such "users" would share one row.
 HOPELESS_IDS: Final = frozenset({"", "null", "undefined", "0", "[object Object]", "None", "NaN"})
 
-# Track calls that systems make about a user. They are no activity: a delivered e-mail must not make its reader "active".
+# Track calls that systems make about a user. They are no activity: a delivered e-mail must not make its reader
+# "active".
 PASSIVE_EVENTS: Final = frozenset(
     {
         "Message Sent",
@@ -109,7 +113,8 @@ class Traits(msgspec.Struct):
     first_touch: FirstTouch | None = None
 
 
-# A device clock that is off by more than this is corrected by the server's: below it, network delay is all one would "correct".
+# A device clock that is off by more than this is corrected by the server's: below it, network delay is all one would
+# "correct".
 SKEW_THRESHOLD_MS: Final = 60_000
 
 
@@ -123,7 +128,8 @@ def milliseconds(moment: datetime) -> int:
 def event_time(event: Event, recorded: int | None) -> int | None:
     """When the event happened, in ms: `timestamp`, else the device's time corrected by the server's, else `recorded`.
 
-    Source: Segment's rule timestamp = receivedAt - (sentAt - originalTimestamp), applied above `SKEW_THRESHOLD_MS` only.
+    Source: Segment's rule timestamp = receivedAt - (sentAt - originalTimestamp), applied above `SKEW_THRESHOLD_MS`
+    only.
     """
     if event.timestamp is not None:
         return milliseconds(event.timestamp)

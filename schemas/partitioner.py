@@ -1,4 +1,6 @@
-"""Kafka's default partitioner, murmur2, as Java producers, aiokafka and kafka-python use it (librdkafka: `murmur2_random`)."""
+"""Kafka's default partitioner, murmur2, as Java producers, aiokafka and kafka-python use it (librdkafka:
+`murmur2_random`).
+"""
 
 import struct
 
@@ -12,8 +14,8 @@ def murmur2(data: bytes) -> int:
     length = len(data)
     words = length >> 2
     h = _SEED ^ length
-    for k in struct.unpack_from(f"<{words}I", data):
-        k = k * _M & _MASK
+    for word in struct.unpack_from(f"<{words}I", data):
+        k = word * _M & _MASK
         k ^= k >> 24
         h = (h * _M & _MASK) ^ (k * _M & _MASK)
     rest = data[words << 2 :]

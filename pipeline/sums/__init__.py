@@ -1,7 +1,7 @@
 """Everything about the population is a sum: cells of integers, one file and one registry line per aggregate.
 
-A fact adds to one field of one cell; merging is adding. Each partition keeps its partial and publishes a touched cell as an
-absolute value; the whole is the sum of the latest of every partition.
+A fact adds to one field of one cell; merging is adding. Each partition keeps its partial and publishes a touched cell
+as an absolute value; the whole is the sum of the latest of every partition.
 """
 
 from typing import Final

@@ -1,6 +1,7 @@
 """Growth accounting by day. The stock that is not dormant = the sum of new + returned - dormant - expired, always.
 
-`kind` is `user` or `visitor` (anonymous). `dormant` is dated by the deadline, `expired` counts rows that were not dormant.
+`kind` is `user` or `visitor` (anonymous). `dormant` is dated by the deadline, `expired` counts rows that were not
+dormant.
 """
 
 from typing import Final

@@ -1,4 +1,6 @@
-"""Rule x arm, by day of the decision: how many were measured, came back at all, reached the goal, and what that was worth."""
+"""Rule x arm, by day of the decision: how many were measured, came back at all, reached the goal, and what that was
+worth.
+"""
 
 from typing import Final
 
