@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from pipeline.dedupe import digest_of
 from pipeline.money import MoneyError, minor_units, to_reporting
 from pipeline.policy import Policy, channel_of
 from pipeline.records import Record
@@ -89,7 +90,7 @@ def admit(record: Record, policy: Policy, channels: Channels, recorded: int | No
     if time < EARLIEST:
         return Rejection("absurd_time", "time", "before 1990")
     kind, name = event.type, event.event
-    happening = Happening(user, key, known, time, kind, name, event.messageId, True)
+    happening = Happening(user, key, known, time, kind, name, event.messageId, digest_of(event.messageId), True)
     if kind == "track":
         if name is None:
             return Rejection("wrong_type", "validate", "a track call needs `event`")
@@ -127,7 +128,7 @@ def admit(record: Record, policy: Policy, channels: Channels, recorded: int | No
     return happening
 
 
-def _order(event: Event, policy: Policy) -> Order | None | Rejection:
+def _order(event: Event, policy: Policy) -> Order | Rejection | None:
     if not event.properties:
         return None
     try:

@@ -12,94 +12,33 @@ from functools import lru_cache
 from typing import Final
 
 import msgspec
-import xxhash
 
+from pipeline import dedupe
 from pipeline.admission import Channels, Rejection, admit
+from pipeline.control import is_control, read_control
 from pipeline.deadlines import NEVER, Wheel
 from pipeline.guard import Guard
+from pipeline.outbox import Outbox
 from pipeline.policy import DEFAULT, Policy, PolicyError, parse
-from pipeline.recall import ALL_RULES, Context, Message
-from pipeline.records import Commit, CoreError, MissingBody, Output, Record, UnknownVersion, UnreadableBody
-from pipeline.state import STATE_VERSION, UserState, decode_row, encode_row, schedule_of
+from pipeline.position import Position, check_core, decode_position, encode_position
+from pipeline.recall import ALL_RULES, Context
+from pipeline.records import Commit, CoreError, MissingBody, Record, UnknownVersion, UnreadableBody
+from pipeline.state import UserState, decode_row, encode_row, schedule_of
 from pipeline.sums import Cells
 from pipeline.units import DAY, HOUR
 from pipeline.user import Deadline, Happening, Transition, earliest_wake, step, withdraws_consent
-from schemas.codec import DECODE_ERRORS, decode_control, decode_skip, encode_json
-from schemas.control import (
-    CONTROL_HEADER,
-    CONTROL_KEY,
-    Adopt,
-    AnyControl,
-    Domain,
-    Gap,
-    Hold,
-    Pause,
-    Release,
-    Resume,
-    Tick,
-    TimeDomain,
-)
-from schemas.deadletter import DeadLetterHeaders, kept
-from schemas.decision import Decision
-from schemas.event import MAX_BYTES
+from schemas.codec import decode_skip
+from schemas.control import Adopt, Domain, Gap, Hold, Pause, Release, Resume, Tick
 from schemas.partitioner import partition_of
-from schemas.trigger import Trigger
 
-CORE_VERSION: Final = 1
 LATE_LIMIT: Final = 7 * DAY
-DEDUPE_WINDOW: Final = 48  # hours
-DEDUPE_SIZE: Final = 32
-PLAYED_TICK: Final = (
-    HOUR  # the player's ticks are this far apart: in `played` an event may lie that much after the last one
-)
+# How far the player's ticks are apart: in `played` an event may lie that much after the last one.
+PLAYED_TICK: Final = HOUR
 _PAUSE_RECORDS: Final = 2_000
 _PAUSE_WAKES: Final = 5_000
-_ENTRY: Final = 12  # bytes of one entry of `seen`: hash, hour
 
-
-class Counts(msgspec.Struct):
-    """Events by what became of them: read = applied + duplicate + rejected. `late`, `backfilled` and `dedupe_unsure`
-    are parts of applied, `skipped` of rejected. `control` messages and `woken` users are counted apart.
-    """
-
-    read: int = 0
-    applied: int = 0
-    duplicate: int = 0
-    rejected: int = 0
-    late: int = 0
-    backfilled: int = 0
-    dedupe_unsure: int = 0
-    skipped: int = 0
-    control: int = 0
-    woken: int = 0
-    lost: int = 0
-
-
-class Position(msgspec.Struct):
-    """The partition row: where the fold stands. Times in ms. `offset` is the next record; `next_hour` the
-    first hour not swept, `judged` the last one the source was judged for; `last` identifies the last record folded.
-    """
-
-    version: int = STATE_VERSION
-    core: int = CORE_VERSION
-    offset: int = -1
-    horizon: int | None = None
-    next_hour: int = 0
-    judged: int = 0
-    domain: TimeDomain = "live"
-    tick: int | None = None
-    policy: str = ""
-    epoch: int = 0
-    adopted: int = 0
-    paused: list[str] = []
-    last: tuple[int, int, int] | None = None
-    counts: Counts = msgspec.field(default_factory=Counts)
-
-
-_encode = msgspec.msgpack.Encoder().encode
-_decode_position = msgspec.msgpack.Decoder(Position).decode
 _decode_guard = msgspec.msgpack.Decoder(Guard).decode
-_decode_version = msgspec.msgpack.Decoder(dict[str, object]).decode
+_encode_guard = msgspec.msgpack.Encoder().encode
 
 
 @lru_cache(maxsize=16)
@@ -126,12 +65,11 @@ class Partition:
         self.rows: dict[bytes, bytes] = {}
         self.wheel = Wheel()
         self._registry = registry
-        self._topic = topic
         self._context = Context(DEFAULT, tenant)
         self._channels = Channels(DEFAULT)
         self._hot: dict[bytes, UserState | None] = {}  # rows changed since the last commit, decoded; None: gone
         self._changed: dict[bytes, bytes | None] = {}  # the same, encoded
-        self._outputs: dict[str, list[Output]] = {}
+        self._outbox = Outbox(topic, number)
         self._moved = False
         self._guard_moved = False
         self._last: Record | None = None
@@ -176,11 +114,7 @@ class Partition:
             elif value is not None:
                 latest[key] = value
         if b"p" in latest:
-            version = _decode_version(latest[b"p"]).get("version")
-            if not isinstance(version, int) or version > STATE_VERSION:
-                raise UnknownVersion("state", version if isinstance(version, int) else -1, STATE_VERSION)
-            self.position = _decode_position(latest.pop(b"p"))
-            check_core(self.position.core)
+            self.position = decode_position(latest.pop(b"p"))
         if b"g" in latest:
             self.guard = _decode_guard(latest.pop(b"g"))
         for key, value in latest.items():
@@ -219,9 +153,7 @@ class Partition:
             if record.offset < position.offset:
                 continue
             try:
-                if record.key == CONTROL_KEY or (
-                    record.headers and any(h[0] == CONTROL_HEADER for h in record.headers)
-                ):
+                if is_control(record):
                     if not self._skip(record):
                         yield from self._control(record)
                 elif skips and self._skip(record):
@@ -255,17 +187,16 @@ class Partition:
         for cell, value in self.cells.take():
             changelog.append((b"s" + cell, value))
         if self._guard_moved:
-            changelog.append((b"g", _encode(self.guard)))
+            changelog.append((b"g", _encode_guard(self.guard)))
             self._guard_moved = False
         if self._moved:
             last = self._last
             if last is not None:
                 crc = zlib.crc32(last.value or b"", zlib.crc32(last.key or b""))
                 self.position.last = (last.offset, last.timestamp, crc)
-            changelog.append((b"p", _encode(self.position)))
+            changelog.append((b"p", encode_position(self.position)))
             self._moved = False
-        outputs, self._outputs = self._outputs, {}
-        return Commit(changelog, outputs, self.position.offset)
+        return Commit(changelog, self._outbox.take(), self.position.offset)
 
     def states(self) -> Iterator[tuple[bytes, UserState]]:
         """Every user's state as of now, decoded, sorted by key."""
@@ -303,7 +234,7 @@ class Partition:
                 )
                 return None
             item.active = item.active and item.backfill
-        if _holds(state.seen, xxhash.xxh3_64_digest(item.message_id.encode())):
+        if dedupe.holds(state.seen, item.digest):
             position.counts.read += 1
             position.counts.duplicate += 1
             return None
@@ -312,7 +243,6 @@ class Partition:
     def _apply(self, record: Record, item: Happening, state: UserState) -> None:
         position, context, counts = self.position, self._context, self.position.counts
         time = item.time
-        assert position.horizon is not None or item.backfill
         late = position.horizon is not None and time < context.clock
         if late or item.backfill:
             now = context.clock
@@ -324,7 +254,7 @@ class Partition:
                 counts.late += 1
             item.settled = now - context.dark * HOUR
             item.dark = self.guard.dark_before(time)
-            if len(state.seen) >= _ENTRY * DEDUPE_SIZE or time < context.clock - DEDUPE_WINDOW * HOUR:
+            if len(state.seen) >= dedupe.FULL or time < context.clock - dedupe.WINDOW * HOUR:
                 counts.dedupe_unsure += 1
         else:
             item.dark = context.dark
@@ -332,7 +262,7 @@ class Partition:
             self._guard_moved = True
         counts.read += 1
         counts.applied += 1
-        state.seen = _remember(state.seen, item.message_id, context.next_hour)
+        state.seen = dedupe.remember(state.seen, item.digest, context.next_hour)
         self._keep(item.key, state.wake_hour, step(state, item, context), record)
 
     def _latest_time(self, record: Record) -> int | None:
@@ -363,32 +293,13 @@ class Partition:
         if facts:
             self.cells.add(facts)
         for message in outputs:
-            self._emit(key, message, record)
-
-    def _emit(self, key: bytes, message: Message, record: Record) -> None:
-        topic = (
-            "triggers" if isinstance(message, Trigger) else "decisions" if isinstance(message, Decision) else "outcomes"
-        )
-        headers = [("rekindle-partition", b"%d" % self.number), ("rekindle-offset", b"%d" % record.offset)]
-        self._outputs.setdefault(topic, []).append(Output(key, encode_json(message), headers))
+            self._outbox.add(key, message, record)
 
     def _reject(self, record: Record, why: Rejection) -> None:
         counts = self.position.counts
         counts.read += 1
         counts.rejected += 1
-        value, digest = kept(record.value or b"", MAX_BYTES - 1)
-        headers = DeadLetterHeaders(
-            reason=why.reason,
-            message=why.message,
-            stage=why.stage,
-            core=str(CORE_VERSION),
-            topic=self._topic,
-            partition=str(self.number),
-            offset=str(record.offset),
-            time=str(record.timestamp),
-            sha256=digest,
-        )
-        self._outputs.setdefault("deadletters", []).append(Output(record.key or b"", value, headers.encode()))
+        self._outbox.dead_letter(record, why)
 
     def _skip(self, record: Record) -> bool:
         """Whether an operator asked to pass over this record, which then is a dead letter."""
@@ -439,9 +350,8 @@ class Partition:
             if due > hour:
                 self.wheel.put(due, key)
             else:
-                state = self._state(key)
-                assert state is not None  # whoever is gone is due never
                 counts.woken += 1
+                state = self._state(key) or UserState()  # whoever is gone is due never
                 self._keep(key, NEVER, step(state, Deadline(key.decode(), until), context), record)
             if visited % _PAUSE_WAKES == 0:
                 yield
@@ -467,7 +377,7 @@ class Partition:
     # ------------------------------------------------------------------------------------------------------------
 
     def _control(self, record: Record) -> Iterator[None]:
-        message = self._decoded_control(record)
+        message = read_control(record, self.position)
         if isinstance(message, Rejection):
             self._reject(record, message)
             return
@@ -499,27 +409,6 @@ class Partition:
                 position.counts.lost += message.end - message.start
         position.paused = sorted(context.paused)
         position.counts.control += 1
-
-    def _decoded_control(self, record: Record) -> AnyControl | Rejection:
-        kinds = [value for name, value in record.headers if name == CONTROL_HEADER]
-        if record.key != CONTROL_KEY or len(kinds) != 1:
-            return Rejection(
-                "forged_control", "control", "a control message needs the reserved key and one reserved header"
-            )
-        try:
-            message: AnyControl = decode_control(record.value or b"")
-        except DECODE_ERRORS:
-            return Rejection("bad_control", "control", "the body is no control message")
-        if kinds[0].decode(errors="replace") != message.__struct_config__.tag:
-            return Rejection("bad_control", "control", "header and body name different kinds")
-        position = self.position
-        if isinstance(message, Tick) and (message.time is None) != (position.domain == "live"):
-            return Rejection("forged_control", "control", f"a tick of another time domain than {position.domain}")
-        if isinstance(message, Domain) and position.counts.read + position.counts.control:
-            return Rejection(
-                "bad_control", "control", "only the first record of a partition may declare its time domain"
-            )
-        return message
 
     def _adopt(self, digest: str, record: Record) -> Iterator[None]:
         """Decide by another policy from here on: the one pass over all rows, which puts everyone on a new wheel.
@@ -561,26 +450,3 @@ class Partition:
             else:
                 self.rows[key] = self._changed[key] = encode_row(state)
         self._hot.clear()
-
-
-def check_core(version: int) -> None:
-    """Raises UnknownVersion if `version` of the core is newer than this one."""
-    if version > CORE_VERSION:
-        raise UnknownVersion("core", version, CORE_VERSION)
-
-
-def _holds(seen: bytes, digest: bytes) -> bool:
-    at = seen.find(digest)
-    while at >= 0 and at % _ENTRY:
-        at = seen.find(digest, at + 1)
-    return at >= 0
-
-
-def _remember(seen: bytes, message_id: str, hour: int) -> bytes:
-    """`seen` with this messageId added, without entries that are older than the window or more than the row may
-    hold.
-    """
-    start = max(0, len(seen) - _ENTRY * (DEDUPE_SIZE - 1))
-    while start < len(seen) and int.from_bytes(seen[start + 8 : start + _ENTRY], "big") + DEDUPE_WINDOW < hour:
-        start += _ENTRY
-    return seen[start:] + xxhash.xxh3_64_digest(message_id.encode()) + hour.to_bytes(4, "big")

@@ -5,7 +5,7 @@ returned, stale, episode_taken, paused, consent, cooldown, shadow; the arm is dr
 """
 
 from hashlib import sha256
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 import xxhash
@@ -22,6 +22,7 @@ from schemas.outcome import Outcome, OutcomeData
 from schemas.trigger import Episode, Evidence, Experiment, Gate, Goal, RecallData, Risk, Trigger
 
 Message = Trigger | Decision | Outcome
+RevealedBy = Literal["clock", "event"]
 _MODEL_VERSION: Final = "mbg"
 ALL_RULES: Final = "*"
 
@@ -37,6 +38,13 @@ class Context(msgspec.Struct):
     clock: int = 0
     next_hour: int = 0  # the first hour that is not swept yet
     paused: frozenset[str] = frozenset()  # rule ids; ALL_RULES stands for every one
+
+
+class Effects(NamedTuple):
+    """What a step says and what the sums gain by it, as it goes along."""
+
+    outputs: list[Message]
+    facts: list[Fact]
 
 
 class Due(NamedTuple):
@@ -86,9 +94,9 @@ def p_alive(state: UserState, at: int, policy: Policy) -> float:
 
 
 def decide(
-    user: str, state: UserState, due: Due, context: Context, revealed_by: str, facts: list[Fact]
-) -> tuple[list[Message], Verdict]:
-    """Decide one due rule as of its deadline. `revealed_by` is "clock", or "event" when the user is already back."""
+    user: str, state: UserState, due: Due, context: Context, effects: Effects, *, revealed_by: RevealedBy
+) -> None:
+    """Decide one due rule as of its deadline: by the clock, or by an event when the user is already back."""
     rule, activity = due.rule, state.activity
     deadline = due.at + context.dark * HOUR
     recall, profile = state.recall, state.profile
@@ -99,7 +107,7 @@ def decide(
     reasons: list[Reason] = []
     eligible: int | None = None
 
-    def gate(
+    def gate(  # noqa: PLR0917 the table below reads as one: feature, value, limit, passed, else the verdict and its reason
         feature: str, value: float | str | None, limit: float | str | None, ok: bool, no: Verdict, why: Reason
     ) -> None:
         nonlocal verdict
@@ -169,8 +177,8 @@ def decide(
     if recall is not None and verdict in {"send", "holdout"}:
         recall.trigger_id, recall.rule, recall.rule_version, recall.holdout = identity, rule.id, rule.version, holdout
         recall.decided_at, recall.window_end, recall.goal, recall.returned_at = deadline, window_end, rule.goal.event, 0
-        facts.append((OUTCOMES, (deadline // DAY, rule.id, "holdout" if holdout else "treatment"), DECIDED, 1))
-    facts.append((DECISIONS, (deadline // DAY, rule.id, verdict, reasons[0] if reasons else ""), 0, 1))
+        effects.facts.append((OUTCOMES, (deadline // DAY, rule.id, "holdout" if holdout else "treatment"), DECIDED, 1))
+    effects.facts.append((DECISIONS, (deadline // DAY, rule.id, verdict, reasons[0] if reasons else ""), 0, 1))
 
     lived = activity.last - activity.first
     p_none = context.policy.risk.p_none(activity.days - 1, lived, lived + silence, rule.goal.within)
@@ -193,9 +201,8 @@ def decide(
         evidence=Evidence(activity.last_id, rfc3339(activity.last)),
         goal=Goal(rule.goal.event, rfc3339(window_end)),
     )
-    messages: list[Message] = []
     if verdict == "send":
-        messages.append(Trigger(id=identity, subject=user, time=entered, partitionkey=user, data=shared))
+        effects.outputs.append(Trigger(id=identity, subject=user, time=entered, partitionkey=user, data=shared))
     fields = {name: getattr(shared, name) for name in RecallData.__struct_fields__}
     data = DecisionData(
         **fields,
@@ -204,32 +211,31 @@ def decide(
         reasons=reasons,
         next_eligible_at=None if eligible is None else rfc3339(eligible),
     )
-    messages.append(
+    effects.outputs.append(
         Decision(id=f"{identity}.{rule.version}.{verdict}", subject=user, time=entered, partitionkey=user, data=data)
     )
-    return messages, verdict
 
 
 def note_return(
-    recall: Recall, user: str, time: int, event: str | None, worth: tuple[int, str] | None, facts: list[Fact]
-) -> list[Message]:
+    recall: Recall, user: str, time: int, event: str | None, worth: tuple[int, str] | None, *, effects: Effects
+) -> None:
     """Activity at `time` (ms) within an open goal window: the outcome, if it is the goal. `worth`: minor units,
     currency.
     """
     if time < recall.decided_at:
-        return []
+        return
     if not recall.returned_at:
         recall.returned_at = time
-    if time > recall.window_end or (recall.goal is not None and recall.goal != event):
-        return []
-    return [close(recall, user, facts, goal_at=time, worth=worth)]
+    if time <= recall.window_end and recall.goal in {None, event}:
+        close(recall, user, effects, goal_at=time, worth=worth)
 
 
 def close(
-    recall: Recall, user: str, facts: list[Fact], goal_at: int | None = None, worth: tuple[int, str] | None = None
-) -> Outcome:
+    recall: Recall, user: str, effects: Effects, *, goal_at: int | None = None, worth: tuple[int, str] | None = None
+) -> None:
     """Write the outcome of the measured contact and end its window."""
     arm = "holdout" if recall.holdout else "treatment"
+    facts = effects.facts
     cell = (recall.decided_at // DAY, recall.rule, arm)
     facts.append((OUTCOMES, cell, MEASURED, 1))
     if recall.returned_at:
@@ -240,7 +246,7 @@ def close(
             facts.append((OUTCOMES, cell, VALUE, worth[0]))
     end = recall.window_end
     recall.window_end = 0
-    return Outcome(
+    outcome = Outcome(
         id=f"{recall.trigger_id}.outcome",
         subject=user,
         time=rfc3339(end if goal_at is None else goal_at),
@@ -260,3 +266,4 @@ def close(
             window_end=rfc3339(end),
         ),
     )
+    effects.outputs.append(outcome)

@@ -10,15 +10,24 @@ class Record(Protocol):
     """One record of the user topic. aiokafka's ConsumerRecord is one."""
 
     @property
-    def offset(self) -> int: ...
+    def offset(self) -> int:
+        """Its position in the partition."""
+
     @property
-    def timestamp(self) -> int: ...
+    def timestamp(self) -> int:
+        """Append time, ms."""
+
     @property
-    def key(self) -> bytes | None: ...
+    def key(self) -> bytes | None:
+        """The user, or the reserved key."""
+
     @property
-    def value(self) -> bytes | None: ...
+    def value(self) -> bytes | None:
+        """The message."""
+
     @property
-    def headers(self) -> Headers: ...
+    def headers(self) -> Headers:
+        """Name and bytes."""
 
 
 class LogRecord(NamedTuple):

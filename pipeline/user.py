@@ -8,7 +8,19 @@ from pipeline import journey, lifecycle
 from pipeline.activity import observe
 from pipeline.deadlines import NEVER
 from pipeline.lifecycle import ACTIVE, AT_RISK, DORMANT, NEW, RETURNED, STAGES, UNSEEN
-from pipeline.recall import Context, Due, Message, close, decide, note_return, p_alive, rule_deadlines, silence_start
+from pipeline.recall import (
+    Context,
+    Due,
+    Effects,
+    Message,
+    RevealedBy,
+    close,
+    decide,
+    note_return,
+    p_alive,
+    rule_deadlines,
+    silence_start,
+)
 from pipeline.state import TOP_BUCKET, Profile, UserState
 from pipeline.sums import CHANNELS, GROWTH, RISK, STAGE, Fact
 from pipeline.sums import growth as grown
@@ -30,7 +42,8 @@ class Order(NamedTuple):
 
 
 class Happening(msgspec.Struct):
-    """Something that happened to a user: an admitted event. `key` is the user as bytes; `time` in ms; `channel` if it
+    """Something that happened to a user: an admitted event. `key` is the user as bytes, `digest` stands for
+    the messageId; `time` in ms; `channel` if it
     was a touch, `first_channel` if an identify call told how the user came as a visitor; `dark`: dark hours before
     `time`; `settled`: silence deadlines before this effective time open nothing (late and backfilled events).
     """
@@ -42,6 +55,7 @@ class Happening(msgspec.Struct):
     kind: str
     event: str | None
     message_id: str
+    digest: bytes
     active: bool
     channel: str | None = None
     first_channel: str | None = None
@@ -69,19 +83,20 @@ class Transition(NamedTuple):
 
 def step(state: UserState, item: Happening | Deadline, context: Context) -> Transition:
     """Advance one user by one item. `state` is changed in place and returned with its next wake-up set."""
-    facts: list[Fact] = []
-    outputs: list[Message] = []
+    effects = Effects([], [])
     if isinstance(item, Deadline):
-        if settle(state, item.user, item.until, context, "clock", facts, outputs):
-            return Transition(None, outputs, facts)
+        if settle(state, item.user, item.until, context, effects, revealed_by="clock"):
+            return Transition(None, *effects)
         state.schedule(next_wake(state, context), context.epoch)
-        return Transition(state, outputs, facts)
+        return Transition(state, *effects)
 
     if item.kind == "delete":
-        _leave(state, item.time // DAY, facts)
-        return Transition(None, outputs, facts)
+        _leave(state, item.time // DAY, effects.facts)
+        return Transition(None, *effects)
     if item.known and not state.known:
-        _leave(state, item.time // DAY, facts)  # the id turns out to be a user's: the visitor becomes a new user
+        _leave(
+            state, item.time // DAY, effects.facts
+        )  # the id turns out to be a user's: the visitor becomes a new user
         state = UserState(seen=state.seen)
     _update_profile(state, item)
     if item.active:
@@ -89,16 +104,16 @@ def step(state: UserState, item: Happening | Deadline, context: Context) -> Tran
         if dates_silence and item.backfill:  # history: what fell due in it is nobody's return
             state.decided = max(state.decided, item.settled)
         if item.time // HOUR >= state.wake_hour or state.set_in != context.epoch:
-            settle(state, item.user, item.time, context, "event", facts, outputs)
+            settle(state, item.user, item.time, context, effects, revealed_by="event")
         if dates_silence:
             state.decided = max(state.decided, item.settled)
-        _act(state, item, context, facts, outputs)
-    return Transition(state, outputs, facts)
+        _act(state, item, context, effects)
+    return Transition(state, *effects)
 
 
-def _act(state: UserState, item: Happening, context: Context, facts: list[Fact], outputs: list[Message]) -> None:
+def _act(state: UserState, item: Happening, context: Context, effects: Effects) -> None:
     """Activity: counters, channel, order, lifecycle, an open goal window, the next wake-up."""
-    activity, trip, time = state.activity, state.journey, item.time
+    activity, trip, time, facts = state.activity, state.journey, item.time, effects.facts
     day = time // DAY
     kind = "user" if state.known else "visitor"
     was, last = state.stage, activity.last
@@ -138,38 +153,28 @@ def _act(state: UserState, item: Happening, context: Context, facts: list[Fact],
             activity.order_day = max(activity.order_day, day)
             facts.append((CHANNELS, where, BUYERS, 1))
     key_moment = context.policy.activation
-    if key_moment is not None and not activity.activated and item.event == key_moment.event and state.known:
-        if time - activity.first <= key_moment.within:
-            activity.activated = True
-            facts.append((CHANNELS, (day, trip.first), ACTIVATED, 1))
+    reaches = key_moment is not None and item.event == key_moment.event and time - activity.first <= key_moment.within
+    if reaches and state.known and not activity.activated:
+        activity.activated = True
+        facts.append((CHANNELS, (day, trip.first), ACTIVATED, 1))
     recall = state.recall
     if recall is not None and recall.window_end:
         worth = None
-        if order is not None:
-            worth = (
-                (order.minor, order.currency)
-                if order.reporting is None
-                else (order.reporting, context.policy.currency.reporting)
-            )
-        outputs.extend(note_return(recall, item.user, time, item.event, worth, facts))
+        if order is not None and order.reporting is not None:
+            worth = order.reporting, context.policy.currency.reporting
+        note_return(recall, item.user, time, item.event, worth, effects=effects)
 
     state.schedule(max(earliest_wake(state, context), context.next_hour), context.epoch)
 
 
 def settle(
-    state: UserState,
-    user: str,
-    until: int,
-    context: Context,
-    revealed_by: str,
-    facts: list[Fact],
-    outputs: list[Message],
+    state: UserState, user: str, until: int, context: Context, effects: Effects, *, revealed_by: RevealedBy
 ) -> bool:
     """Everything due before `until` (ms, real time), in order of its deadline; True if the row expires."""
-    activity, recall = state.activity, state.recall
+    activity, recall, facts = state.activity, state.recall, effects.facts
     shift = context.dark * HOUR
     if recall is not None and recall.window_end and recall.window_end < until:
-        outputs.append(close(recall, user, facts))
+        close(recall, user, effects)
     if not activity.days:
         return False
     effective = until - shift
@@ -189,8 +194,7 @@ def settle(
     due.extend((d.at, d.order, d) for d in rule_deadlines(state, context.policy) if floor <= d.at < effective)
     for at, _, what in sorted(due):
         if isinstance(what, Due):
-            messages, _verdict = decide(user, state, what, context, revealed_by, facts)
-            outputs.extend(messages)
+            decide(user, state, what, context, effects, revealed_by=revealed_by)
         else:
             _move(state, "user", what, at + shift, facts)
             if what == DORMANT:

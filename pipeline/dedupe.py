@@ -1,0 +1,33 @@
+"""Recognising a repeated messageId: a row keeps hash and hour of the last few, 12 bytes each, as they came."""
+
+from typing import Final
+
+import xxhash
+
+WINDOW: Final = 48  # hours of clock
+SIZE: Final = 32
+_ENTRY: Final = 12  # 8 bytes of hash, 4 of hour
+FULL: Final = _ENTRY * SIZE
+
+
+def digest_of(message_id: str) -> bytes:
+    """The 64-bit hash that stands for a messageId."""
+    return xxhash.xxh3_64_digest(message_id.encode())
+
+
+def holds(seen: bytes, digest: bytes) -> bool:
+    """Whether `digest` is among the remembered ones."""
+    at = seen.find(digest)
+    while at >= 0 and at % _ENTRY:  # a match across two entries is none
+        at = seen.find(digest, at + 1)
+    return at >= 0
+
+
+def remember(seen: bytes, digest: bytes, hour: int) -> bytes:
+    """`seen` and this digest, without what has left the window or the room."""
+    if seen:
+        start = max(0, len(seen) - _ENTRY * (SIZE - 1))
+        while start < len(seen) and int.from_bytes(seen[start + 8 : start + _ENTRY], "big") + WINDOW < hour:
+            start += _ENTRY
+        seen = seen[start:]
+    return seen + digest + hour.to_bytes(4, "big")
