@@ -7,7 +7,7 @@ million users cost ten million references.
 
 from typing import Final
 
-NEVER: Final = 0xFFFFFFFF - 0x10000  # hours
+NEVER: Final = 0xFFFFFFFF  # hours
 
 
 class Wheel:

@@ -26,8 +26,9 @@ def holds(seen: bytes, digest: bytes) -> bool:
 def remember(seen: bytes, digest: bytes, hour: int) -> bytes:
     """`seen` and this digest, without what has left the window or the room."""
     if seen:
-        start = max(0, len(seen) - _ENTRY * (SIZE - 1))
+        start = _ENTRY if len(seen) >= FULL else 0
         while start < len(seen) and int.from_bytes(seen[start + 8 : start + _ENTRY], "big") + WINDOW < hour:
             start += _ENTRY
-        seen = seen[start:]
+        if start:
+            seen = seen[start:]
     return seen + digest + hour.to_bytes(4, "big")

@@ -21,12 +21,12 @@ from pipeline.guard import Guard
 from pipeline.outbox import Outbox
 from pipeline.policy import DEFAULT, Policy, PolicyError, parse
 from pipeline.position import Position, check_core, decode_position, encode_position
-from pipeline.recall import ALL_RULES, Context
+from pipeline.recall import ALL_RULES, Context, Transition
 from pipeline.records import Commit, CoreError, MissingBody, Record, UnknownVersion, UnreadableBody
 from pipeline.state import UserState, decode_row, encode_row, schedule_of
 from pipeline.sums import Cells
 from pipeline.units import DAY, HOUR
-from pipeline.user import Deadline, Happening, Transition, earliest_wake, step, withdraws_consent
+from pipeline.user import Deadline, Happening, earliest_wake, step, withdraws_consent
 from schemas.codec import decode_skip
 from schemas.control import Adopt, Domain, Gap, Hold, Pause, Release, Resume, Tick
 from schemas.partitioner import partition_of
@@ -75,7 +75,6 @@ class Partition:
         self._last: Record | None = None
 
     # -- reading
-    # ------------------------------------------------------------------------------------------------------------
 
     @property
     def offset(self) -> int:
@@ -137,7 +136,6 @@ class Partition:
             self.wheel.put(max(self._due_hour(key), position.next_hour), key)
 
     # -- folding
-    # ------------------------------------------------------------------------------------------------------------
 
     def fold(self, records: Sequence[Record]) -> Iterator[None]:
         """Fold records in the order of the log; those before `offset` are passed over.
@@ -206,7 +204,6 @@ class Partition:
                 yield key, state
 
     # -- events
-    # -------------------------------------------------------------------------------------------------------------
 
     def _examine(self, record: Record, item: Happening) -> UserState | None:
         """The user's state if the event is to be applied; None if it was rejected or is a duplicate (and has been
@@ -263,7 +260,7 @@ class Partition:
         counts.read += 1
         counts.applied += 1
         state.seen = dedupe.remember(state.seen, item.digest, context.next_hour)
-        self._keep(item.key, state.wake_hour, step(state, item, context), record)
+        self._keep(item.key, state.wake, step(state, item, context), record)
 
     def _latest_time(self, record: Record) -> int | None:
         """An event later than this (ms) is refused; None: every event, since no tick has said what time it is."""
@@ -281,18 +278,18 @@ class Partition:
 
     def _keep(self, key: bytes, before: int, transition: Transition, record: Record) -> None:
         """Take in what a step did. `before` is the hour of the user's last wake-up call, NEVER for a stranger."""
-        state, outputs, facts = transition
+        state = transition.state
         if state is None:
             if key in self.rows or key in self._hot:
                 self._hot[key] = None
         elif state.activity.days or state.profile is not None:  # else there is nothing to remember of a stranger
             self._hot[key] = state
-            hour = state.wake_hour
+            hour = state.wake
             if hour < before:
                 self.wheel.put(hour, key)
-        if facts:
-            self.cells.add(facts)
-        for message in outputs:
+        if transition.facts:
+            self.cells.add(transition.facts)
+        for message in transition.outputs:
             self._outbox.add(key, message, record)
 
     def _reject(self, record: Record, why: Rejection) -> None:
@@ -311,7 +308,6 @@ class Partition:
         return True
 
     # -- time
-    # ---------------------------------------------------------------------------------------------------------------
 
     def _move_clock(self, time: int) -> bool:
         """Time has come to `time` (ms); True if an hour has closed by it that is not swept yet."""
@@ -363,7 +359,7 @@ class Partition:
             state = self._hot[key]
             if state is None:
                 return NEVER
-            hour, epoch = state.wake_hour, state.set_in
+            hour, epoch = state.wake, state.epoch
         elif key in self.rows:
             hour, epoch = schedule_of(self.rows[key])
             state = None
@@ -374,7 +370,6 @@ class Partition:
         return hour
 
     # -- control
-    # ------------------------------------------------------------------------------------------------------------
 
     def _control(self, record: Record) -> Iterator[None]:
         message = read_control(record, self.position)

@@ -5,7 +5,7 @@ from typing import Final
 import msgspec
 
 from pipeline.records import UnknownVersion
-from pipeline.state import STATE_VERSION
+from pipeline.state import FIRST_EPOCH, STATE_VERSION
 from schemas.control import TimeDomain
 
 CORE_VERSION: Final = 1
@@ -46,7 +46,7 @@ class Position(msgspec.Struct):
     domain: TimeDomain = "live"
     tick: int | None = None
     policy: str = ""
-    epoch: int = 0
+    epoch: int = FIRST_EPOCH
     adopted: int = 0
     paused: list[str] = []
     last: tuple[int, int, int] | None = None

@@ -12,7 +12,7 @@ import xxhash
 
 from pipeline.lifecycle import STAGES
 from pipeline.policy import PAliveBelow, Policy, Rule
-from pipeline.state import Recall, UserState
+from pipeline.state import FIRST_EPOCH, Recall, UserState
 from pipeline.sums import DECISIONS, OUTCOMES, Fact
 from pipeline.sums.outcomes import DECIDED, MEASURED, RECALLED, RETURNED, VALUE
 from pipeline.units import DAY, HOUR
@@ -32,7 +32,7 @@ class Context(msgspec.Struct):
 
     policy: Policy
     tenant: str
-    epoch: int = 0
+    epoch: int = FIRST_EPOCH
     adopted: int = 0
     dark: int = 0
     clock: int = 0
@@ -40,11 +40,12 @@ class Context(msgspec.Struct):
     paused: frozenset[str] = frozenset()  # rule ids; ALL_RULES stands for every one
 
 
-class Effects(NamedTuple):
-    """What a step says and what the sums gain by it, as it goes along."""
+class Transition(msgspec.Struct):
+    """What a step does: the state (None: the row is gone), what it says, and what the sums gain."""
 
-    outputs: list[Message]
-    facts: list[Fact]
+    state: UserState | None
+    outputs: list[Message] = []
+    facts: list[Fact] = []
 
 
 class Due(NamedTuple):
@@ -94,7 +95,7 @@ def p_alive(state: UserState, at: int, policy: Policy) -> float:
 
 
 def decide(
-    user: str, state: UserState, due: Due, context: Context, effects: Effects, *, revealed_by: RevealedBy
+    user: str, state: UserState, due: Due, context: Context, effects: Transition, *, revealed_by: RevealedBy
 ) -> None:
     """Decide one due rule as of its deadline: by the clock, or by an event when the user is already back."""
     rule, activity = due.rule, state.activity
@@ -217,7 +218,7 @@ def decide(
 
 
 def note_return(
-    recall: Recall, user: str, time: int, event: str | None, worth: tuple[int, str] | None, *, effects: Effects
+    recall: Recall, user: str, time: int, event: str | None, worth: tuple[int, str] | None, *, effects: Transition
 ) -> None:
     """Activity at `time` (ms) within an open goal window: the outcome, if it is the goal. `worth`: minor units,
     currency.
@@ -231,7 +232,7 @@ def note_return(
 
 
 def close(
-    recall: Recall, user: str, effects: Effects, *, goal_at: int | None = None, worth: tuple[int, str] | None = None
+    recall: Recall, user: str, effects: Transition, *, goal_at: int | None = None, worth: tuple[int, str] | None = None
 ) -> None:
     """Write the outcome of the measured contact and end its window."""
     arm = "holdout" if recall.holdout else "treatment"

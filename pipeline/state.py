@@ -11,7 +11,7 @@ from pipeline.lifecycle import UNSEEN
 
 # Version of the rows' and the partition row's meaning. Fields are only ever added at the end, with a default.
 STATE_VERSION: Final = 1
-_BIAS: Final = 0x10000
+FIRST_EPOCH: Final = 0x10000
 TOP_BUCKET: Final = 9
 
 
@@ -44,14 +44,13 @@ class Recall(msgspec.Struct, array_like=True):
 class UserState(msgspec.Struct, array_like=True):
     """One user, or one anonymous visitor (`known` false).
 
-    `wake`: hour of the next wake-up + 2^16, and `epoch`: number of the adoption by which it was set + 2^16: biased,
-    so that both have a fixed width and `schedule_of` can read them without decoding the row. `decided`: silence
-    deadlines before it are settled; in effective time (ms without dark hours). `seen`: hash and hour of recent
-    messageIds, 12 bytes each.
+    `wake`: hour of the next wake-up; `epoch`: number of the adoption by which it was set. Both are above 2^16, so
+    they have a fixed width, and `schedule_of` reads them without decoding the row. `decided`: silence deadlines
+    before it are settled; in effective time (ms without dark hours). `seen`: see `pipeline.dedupe`.
     """
 
-    wake: int = NEVER + _BIAS
-    epoch: int = _BIAS
+    wake: int = NEVER
+    epoch: int = FIRST_EPOCH
     known: bool = True
     stage: int = UNSEEN
     since: int = 0
@@ -63,21 +62,6 @@ class UserState(msgspec.Struct, array_like=True):
     recall: Recall | None = None
     profile: Profile | None = None
 
-    @property
-    def wake_hour(self) -> int:
-        """Hour of the next wake-up."""
-        return self.wake - _BIAS
-
-    @property
-    def set_in(self) -> int:
-        """Epoch in which the wake-up was set."""
-        return self.epoch - _BIAS
-
-    def schedule(self, hour: int, epoch: int) -> None:
-        """Set the next wake-up."""
-        self.wake = hour + _BIAS
-        self.epoch = epoch + _BIAS
-
 
 encode_row = msgspec.msgpack.Encoder().encode
 decode_row = msgspec.msgpack.Decoder(UserState).decode
@@ -85,4 +69,4 @@ decode_row = msgspec.msgpack.Decoder(UserState).decode
 
 def schedule_of(row: bytes) -> tuple[int, int]:
     """(hour of the next wake-up, epoch) of an encoded row, without decoding it."""
-    return int.from_bytes(row[2:6], "big") - _BIAS, int.from_bytes(row[7:11], "big") - _BIAS
+    return int.from_bytes(row[2:6], "big"), int.from_bytes(row[7:11], "big")
