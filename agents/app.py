@@ -5,27 +5,27 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import faust
 import uvloop
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaConnectionError
 from faust.app.base import BootStrategy
 from yarl import URL
 
 from agents.exits import Exit, Refusal
 from agents.failpoints import Failpoints
+from agents.kafka.admin import check_topics, refuse_differences
 from agents.kafka.connection import client_options
 from agents.kafka.core import Core
 from agents.kafka.owner import Owner, Terms
-from agents.kafka.preflight import check_topics
 from agents.kafka.shell import Shell
 from agents.kafka.store import Registry
-from agents.kafka.transport import Transport
+from agents.kafka.transport import Consumer, Transport
 from agents.log import configure_logs, logger
 from agents.observe import Observer, Silent
 from agents.settings import Settings
@@ -44,14 +44,14 @@ MakeCore = Callable[[int, int, dict[str, bytes]], Core]
 """Number and count of partitions, registry -> a partition's core."""
 
 
-class _Boot(BootStrategy):  # type: ignore[misc]
+class _Boot(BootStrategy):
     """Faust's producer is not started: what a worker writes goes through its transactions."""
 
     enable_kafka_producer = False
     enable_web = False
 
 
-class Application(faust.App):  # type: ignore[misc]
+class Application(faust.App):
     """The faust application, which commits and lets go of its partitions before it stops consuming."""
 
     BootStrategy = _Boot
@@ -74,17 +74,22 @@ class Worker:
     shell: Shell
     registry: Registry
     ticks: Ticks
-    producer: AIOKafkaProducer
 
 
 def build(
-    settings: Settings, count: int, *, observer: Observer | None = None, make_core: MakeCore | None = None
+    settings: Settings,
+    count: int,
+    producer: AIOKafkaProducer,
+    *,
+    observer: Observer | None = None,
+    make_core: MakeCore | None = None,
 ) -> Worker:
     """Wire a worker; call it on the loop that will run it. Nothing connects yet.
 
     Args:
         settings: what to connect to and how.
         count: partitions of the user topic.
+        producer: plain and started; ticks are appended by it.
         observer: hears what happens.
         make_core: another core than the real one, for tests.
     """
@@ -92,7 +97,6 @@ def build(
     observer = observer or Silent()
     source = settings.topic(USERS.name)
     registry = Registry(options, settings.topic(REGISTRY.name))
-    producer = AIOKafkaProducer(**options, acks="all", client_id=f"{settings.app_id}-controls")
     controls = Controls(producer, source)
 
     def core(number: int) -> Core:
@@ -130,6 +134,10 @@ def build(
     )
     app.shell = shell
     app.transport = Transport(app.conf.broker_consumer, app, shell=shell, options=options)
+
+    def consumer() -> Consumer:  # made by faust when it is first asked for
+        return cast("Consumer", app.consumer)
+
     terms = Terms(
         options=options,
         app_id=settings.app_id,
@@ -142,7 +150,7 @@ def build(
         missing_body=MissingBody,
         observer=observer,
         failpoint=Failpoints(settings.failpoint),
-        seek=lambda number, epoch, offset: app.consumer.seek_source(source, number, epoch, offset),
+        seek=lambda number, epoch, offset: consumer().seek_source(source, number, epoch, offset),
         announce_gap=announce_gap,
         lost=shell.lost,
         fail=shell.fail,
@@ -150,12 +158,12 @@ def build(
     define_users(app, source, shell)
     ticks = Ticks(
         shell,
-        lambda number: app.consumer.progress(source, number),
+        lambda number: consumer().progress(source, number),
         controls,
         after=settings.tick_after,
         observer=observer,
     )
-    return Worker(app, shell, registry, ticks, producer)
+    return Worker(app, shell, registry, ticks)
 
 
 async def serve(
@@ -171,45 +179,50 @@ async def serve(
         Refusal: why it could not start or had to stop; nothing half-done is visible.
         CoreError: the core failed on a record.
     """
-    count = await check_topics(client_options(settings), settings.topic_prefix)
-    worker = build(settings, count, observer=observer, make_core=make_core)
-    app, shell = worker.app, worker.shell
-    background: list[asyncio.Task[Any]] = []
+    options = client_options(settings)
+    refuse_differences(await asyncio.to_thread(check_topics, options, settings.topic_prefix))
+    producer = AIOKafkaProducer(**options, acks="all", client_id=f"{settings.app_id}-controls")
     try:
-        await worker.producer.start()
+        await producer.start()
+        count = len(await producer.partitions_for(settings.topic(USERS.name)))
+        worker = build(settings, count, producer, observer=observer, make_core=make_core)
         await worker.registry.refresh()
-        # Faust reports a crash of any of its services here, and goes on running without it.
-        ends = [asyncio.create_task(stop.wait()), asyncio.create_task(app.wait_until_stopped())]
-        background += ends
-        background.append(asyncio.create_task(_watched(worker.ticks.run(), shell)))
-        starting = asyncio.create_task(app.start())
-        background.append(starting)
-        starting.add_done_callback(lambda task: task.cancelled() or (task.exception() and shell.fail(task.exception())))
-        await asyncio.wait([shell.failure, *ends], return_when=asyncio.FIRST_COMPLETED)
-        if not stop.is_set() and not shell.failure.done():
-            shell.fail(app.crash_reason or RuntimeError("faust stopped by itself"))
-    except KafkaError as error:
-        raise Refusal(Exit.NO_BROKER, f"no broker answers: {error}") from None
+        await _live(worker, stop)
+    except KafkaConnectionError as error:
+        raise Refusal(Exit.NO_BROKER, f"no answer from the brokers {settings.brokers} ({error})") from None
     finally:
+        await producer.stop()
+
+
+async def _live(worker: Worker, stop: asyncio.Event) -> None:
+    app, shell = worker.app, worker.shell
+
+    async def guarded(work: Awaitable[Any]) -> None:
+        try:
+            await work
+        except Exception as error:  # noqa: BLE001 the reason for which the process ends
+            shell.fail(error)
+
+    # Faust reports the crash of any of its services by stopping to wait, and would run on without it.
+    stopped, crashed = asyncio.create_task(stop.wait()), asyncio.create_task(app.wait_until_stopped())
+    failed = asyncio.create_task(asyncio.wait([shell.failure]))
+    running = [asyncio.create_task(guarded(app.start())), asyncio.create_task(guarded(worker.ticks.run()))]
+    try:
+        await asyncio.wait([stopped, crashed, failed], return_when=asyncio.FIRST_COMPLETED)
+        if crashed.done() and not stop.is_set():
+            shell.fail(app.crash_reason or RuntimeError("faust stopped by itself"))
         if shell.failure.done():
             await shell.abandon()
+    finally:
         try:
             await asyncio.wait_for(app.stop(), _LEAVE)
         except TimeoutError:
-            log.error("stop_timed_out", seconds=_LEAVE)
-        for task in background:
+            log.warning("stop_timed_out", seconds=_LEAVE)
+        for task in (stopped, crashed, failed, *running):
             task.cancel()
-        await asyncio.gather(*background, return_exceptions=True)
-        await worker.producer.stop()
+        await asyncio.gather(stopped, crashed, failed, *running, return_exceptions=True)
     if shell.failure.done():
         raise shell.failure.result()
-
-
-async def _watched(work: Any, shell: Shell) -> None:
-    try:
-        await work
-    except Exception as error:  # noqa: BLE001
-        shell.fail(error)
 
 
 def refusal_of(error: BaseException) -> Refusal:
@@ -240,12 +253,13 @@ def run(settings: Settings, *, observer: Observer | None = None, make_core: Make
     code = Exit.OK
     try:
         uvloop.run(main())
-    except BaseException as error:  # noqa: BLE001 the one place where an exception becomes an exit code
+    except BaseException as error:  # the one place where an exception becomes an exit code
         refusal = refusal_of(error)
         code = refusal.code
         if code is Exit.BUG:
             log.exception("worker_failed")
         print(f"rekindle: {refusal.line}", file=sys.stderr, flush=True)  # noqa: T201 for the person at the terminal
-    if any(thread.is_alive() and not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):
+    others = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
+    if any(not thread.daemon for thread in others):
         os._exit(code)  # the consumer's thread hangs on a broker that is away
     return code

@@ -27,7 +27,8 @@ def configure_logs(level: str = "info", form: str = "json", stream: TextIO | Non
         stream: where to; stderr when None.
     """
     threshold = getattr(logging, level.upper())
-    renderer: Any = structlog.processors.JSONRenderer() if form == "json" else structlog.dev.ConsoleRenderer(colors=False)
+    json: Any = structlog.processors.JSONRenderer()
+    renderer = json if form == "json" else structlog.dev.ConsoleRenderer(colors=False)
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(

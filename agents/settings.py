@@ -17,7 +17,9 @@ class Settings(BaseSettings):
 
     brokers: str = Field("127.0.0.1:9092", description="host:port of some brokers, separated by commas")
     topic_prefix: str = Field("rekindle.", pattern=r"^[a-zA-Z0-9._-]*$", description="before the name of every topic")
-    app_id: str = Field("rekindle", pattern=r"^[a-zA-Z0-9._-]+$", description="consumer group, and before every transactional id")
+    app_id: str = Field(
+        "rekindle", pattern=r"^[a-zA-Z0-9._-]+$", description="consumer group; starts every transactional id"
+    )
     tenant: str = Field("default", min_length=1, description="part of every trigger's id")
 
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
@@ -32,10 +34,12 @@ class Settings(BaseSettings):
     metrics_port: int = Field(9464, ge=0, le=65535, description="0: any free port")
 
     commit_interval: float = Field(0.2, gt=0, le=5, description="least time between two transactions of a partition")
-    session_timeout: float = Field(6.0, ge=1, le=300, description="after this long without a heartbeat a worker has lost its partitions")
-    transaction_timeout: float = Field(10.0, ge=1, le=900, description="after this long the broker aborts a transaction")
-    tick_after: float = Field(10.0, gt=0, description="a live partition whose clock lags by more (beyond its lateness) gets a tick")
-    accept_gap: bool = Field(default=False, description="go on where retention deleted records before they were read")  # fmt: skip
+    session_timeout: float = Field(
+        6.0, ge=1, le=300, description="without a heartbeat for so long a worker loses its partitions"
+    )
+    transaction_timeout: float = Field(10.0, ge=1, le=900, description="the broker aborts one that is open longer")
+    tick_after: float = Field(10.0, gt=0, description="lag of a live clock, beyond its lateness, for a tick")
+    accept_gap: bool = Field(default=False, description="go on where records were deleted before they were read")
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"

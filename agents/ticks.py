@@ -104,7 +104,7 @@ class Ticks:
     async def _tick(self, owner: Owner) -> None:
         try:
             offset = await asyncio.wait_for(self._controls.append(owner.number, Tick()), 10.0)
-        except (KafkaError, TimeoutError) as error:  # it may have been written; a tick too many only says what time it is
+        except (KafkaError, TimeoutError) as error:  # if it was written after all, it only says what time it is
             log.warning("tick_failed", partition=owner.number, error=repr(error))
             return
         self._awaited[owner.number] = (owner, offset)

@@ -1,16 +1,15 @@
 """The faust agent on the user topic: chunks in, handed to the owners that fold them."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import faust
-from faust.types import EventT, Message
+from faust.types import EventT, Message, StreamT
 
 from agents.kafka.owner import Chunk
 from agents.kafka.shell import Shell
 
 
-class ChunkSchema(faust.Schema):  # type: ignore[misc]
+class ChunkSchema(faust.Schema[Any, Any]):
     """A message's value is a chunk of records already; nothing is decoded here."""
 
     def compile(self, app: Any, **_: Any) -> Any:
@@ -26,14 +25,14 @@ class ChunkSchema(faust.Schema):  # type: ignore[misc]
 def define_users(app: faust.App, topic: str, shell: Shell) -> Any:
     """Define the agent that hands every chunk of `topic` (full name) to the owner of its partition.
 
-    The folding goes on in a task for each partition, so that a partition that waits for its commit, or that wakes half a
-    million users, does not hold up the others. The topic is not acked: what has been folded is known from the state alone.
+    The folding goes on in a task for each partition, so that a partition that waits for its commit, or that wakes half
+    a million users, does not hold up the others. The topic is not acked: what has been folded is known from the state.
     """
     channel = app.topic(topic, schema=ChunkSchema(), acks=False, internal=False)
 
     @app.agent(channel, name="users")
-    async def users(chunks: AsyncIterator[Chunk]) -> None:
-        async for chunk in chunks:
+    async def users(stream: StreamT[Chunk]) -> None:
+        async for chunk in stream:
             shell.take(chunk)
 
     return users

@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, auto
 from time import monotonic, perf_counter, time
@@ -149,7 +150,8 @@ class Owner:
             self.phase = Phase.READY
         lag = source.end - max(offset, source.earliest)
         terms.observer.assigned(self.number, seconds=perf_counter() - began, rows=count, lag=lag)
-        log.info("partition_ready", partition=self.number, offset=offset, rows=count, lag=lag, seconds=round(perf_counter() - began, 3))
+        took = round(perf_counter() - began, 3)
+        log.info("partition_ready", partition=self.number, offset=offset, rows=count, lag=lag, seconds=took)
         self._spawn(self._fold())
         self._spawn(self._commits())
         await self._seek(self.committed)
@@ -166,9 +168,10 @@ class Owner:
 
     def _check(self, offset: int, last: tuple[int, int, int] | None, source: Source) -> None:
         where = f"{self._source} partition {self.number}"
-        recreated = f"{where} was recreated: {{}}; restore the topic, or start over with an empty {self._state} (rekindle topics reset)"
+        recreated = f"{where} was recreated: {{}}; restore it, or start anew with an empty {self._state}"
         if source.end < offset:
-            raise Refusal(Exit.RECREATED, recreated.format(f"it ends at {source.end}, the state has folded up to {offset}"))
+            ends = f"it ends at {source.end}, and the state has folded up to {offset}"
+            raise Refusal(Exit.RECREATED, recreated.format(ends))
         if last is not None and source.record is not None and source.record != last[1:]:
             raise Refusal(Exit.RECREATED, recreated.format(f"its record {last[0]} is not the one that was folded"))
         if last is not None and source.record is None and source.earliest <= last[0]:
@@ -294,8 +297,7 @@ class Owner:
                 break
             except self._terms.missing_body as error:
                 if waited >= _BODY_PATIENCE:
-                    line = f"{self._terms.topic('registry')} has no entry {error}; publish it again (rekindle policy publish)"
-                    raise Refusal(Exit.POLICY, line) from None
+                    raise Refusal(Exit.POLICY, f"{error}; publish it again (rekindle policy publish)") from None
                 if waited:
                     await asyncio.sleep(1.0)
                 await self._terms.registry.refresh()
@@ -323,10 +325,8 @@ class Owner:
         while self.phase is not Phase.GONE:
             await self._dirty.wait()
             pause = max(self._last_commit + self._terms.commit_interval - monotonic(), _SETTLE)
-            try:
+            with suppress(TimeoutError):
                 await asyncio.wait_for(self._full.wait(), pause)
-            except TimeoutError:
-                pass
             if self.phase is Phase.READY:
                 await self.commit()
             else:
@@ -356,7 +356,8 @@ class Owner:
                 return
             outputs = {terms.topic(name): messages for name, messages in snapshot.outputs.items() if messages}
             try:
-                await self._transactions.commit(self.number, (self._state, snapshot.changelog), outputs, terms.failpoint)
+                changelog = (self._state, snapshot.changelog)
+                await self._transactions.commit(self.number, changelog, outputs, terms.failpoint)
             except (Fenced, Refusal) as error:
                 terms.observer.aborted(self.number, reason="fenced" if isinstance(error, Fenced) else "failed")
                 raise

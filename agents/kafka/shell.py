@@ -1,7 +1,7 @@
 """The partitions of this worker, through assignments, revocations, fences and the end."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 
 from agents.exits import Exit, Refusal
@@ -10,7 +10,7 @@ from agents.log import logger
 
 log = logger(__name__)
 
-# In source offsets. Per partition: fetched and not folded, and folded and not committed. All partitions: fetched and not folded.
+# In source offsets of one partition: fetched and not folded, and folded and not committed.
 _FETCHED_MOST = 10_000
 _UNCOMMITTED_MOST = 50_000
 
@@ -56,8 +56,9 @@ class Shell:
                 del self.owners[number]
                 self._in_background(owner.drop("rebalance"))
         for number in sorted(assigned):
-            if owner := self.owners.get(number):
-                self._in_background(owner.resume())
+            kept = self.owners.get(number)
+            if kept is not None:
+                self._in_background(kept.resume())
             else:
                 self.owners[number] = owner = self._make_owner(number)
                 owner.start()
@@ -97,14 +98,14 @@ class Shell:
             )
             self.fail(Refusal(Exit.FENCED, line))
 
-    def _in_background(self, work: object) -> None:
+    def _in_background(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(self._contained(work))
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
-    async def _contained(self, work: object) -> None:
+    async def _contained(self, work: Awaitable[None]) -> None:
         try:
-            await work  # type: ignore[misc]
+            await work
         except Exception as error:  # noqa: BLE001
             self.fail(error)
 

@@ -45,7 +45,9 @@ async def reader(options: Mapping[str, Any]) -> AsyncIterator[AIOKafkaConsumer]:
         await consumer.start()
     except KafkaConnectionError as error:
         await consumer.stop()
-        raise Refusal(Exit.NO_BROKER, f"no broker answers at {', '.join(options['bootstrap_servers'])}: {error}") from None
+        raise Refusal(
+            Exit.NO_BROKER, f"no broker answers at {', '.join(options['bootstrap_servers'])}: {error}"
+        ) from None
     try:
         yield consumer
     finally:
@@ -55,7 +57,7 @@ async def reader(options: Mapping[str, Any]) -> AsyncIterator[AIOKafkaConsumer]:
 async def read_table(
     consumer: AIOKafkaConsumer, topic: str, partition: int, table: dict[bytes, bytes], *, start: int | None = None
 ) -> int:
-    """Fold a compacted partition into `table` up to its end: the latest value of each key; a tombstone removes the key.
+    """Fold a compacted partition into `table` up to its end: each key's latest value; a tombstone removes the key.
 
     Args:
         consumer: of `reader`; its assignment is replaced.
@@ -83,7 +85,6 @@ async def read_table(
             if record.value is None:
                 table.pop(record.key, None)
             else:
-                # Last written, last in order: the row that says how far the others are comes behind them.
                 table[record.key] = record.value
         reached = await consumer.position(tp)
         if reached > position:

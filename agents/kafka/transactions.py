@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
@@ -18,7 +19,7 @@ Message = tuple[bytes, bytes, list[tuple[str, bytes]]]
 
 
 class Fenced(Exception):
-    """Another producer with this transactional id has come up, or the broker has aborted a transaction that took too long."""
+    """Another producer with this transactional id came up, or the broker aborted a transaction that ran too long."""
 
 
 class Transactions:
@@ -64,7 +65,9 @@ class Transactions:
         try:
             await asyncio.wait_for(producer.start(), patience)
         except TimeoutError:
-            line = f"transactional id {self._id!r} could not be initialised within {patience:.0f} s; see the broker's log of transaction coordination"
+            line = (
+                f"transactional id {self._id!r} could not be initialised within {patience:.0f} s; are the brokers up?"
+            )
             raise Refusal(Exit.FENCED, line) from None
         except KafkaConnectionError as error:
             raise Refusal(Exit.NO_BROKER, f"no broker answers: {error}") from None
@@ -85,7 +88,7 @@ class Transactions:
         outputs: Mapping[str, Sequence[Message]],
         passed: Callable[[str], None],
     ) -> None:
-        """Send everything to partition number `partition` of its topics as one transaction, and wait until it is visible.
+        """Send everything to partition `partition` of its topics as one transaction, and wait until it is visible.
 
         Args:
             partition: number in every topic.
@@ -122,10 +125,9 @@ class Transactions:
     ) -> None:
         await producer.begin_transaction()
         topic, rows = changelog
-        sends = [self._send(producer, partition, topic, ((key, value, []) for key, value in rows), "after_changelog", passed)]
-        sends += [
-            self._send(producer, partition, topic, messages, "after_triggers", passed) for topic, messages in outputs.items()
-        ]
+        to = partial(self._send, producer, partition)
+        sends = [to(topic, ((key, value, []) for key, value in rows), lambda: passed("after_changelog"))]
+        sends += [to(topic, messages, lambda: passed("after_triggers")) for topic, messages in outputs.items()]
         # Every batch is awaited before the commit: aiokafka commits over a batch that failed.
         errors = [result for result in await asyncio.gather(*sends, return_exceptions=True) if result is not None]
         for error in errors:  # a fence explains the others
@@ -142,8 +144,7 @@ class Transactions:
         partition: int,
         topic: str,
         messages: Iterable[tuple[bytes, bytes | None, list[tuple[str, bytes]]]],
-        point: str,
-        passed: Callable[[str], None],
+        passed: Callable[[], None],
     ) -> None:
         futures: list[asyncio.Future[Any]] = []
         batch = producer.create_batch()
@@ -153,12 +154,12 @@ class Transactions:
                 batch = producer.create_batch()
                 batch.append(key=key, value=value, timestamp=None, headers=headers)
                 if batch.size() > _RECORD_BYTES:
-                    line = f"a record of {batch.size()} bytes for {topic} partition {partition} is above {_RECORD_BYTES}"
-                    raise Refusal(Exit.SEND, line)
+                    size = f"{batch.size()} bytes, above {_RECORD_BYTES}"
+                    raise Refusal(Exit.SEND, f"a record for {topic} partition {partition} has {size}")
         if batch.record_count():
             futures.append(await producer.send_batch(batch, topic, partition=partition))
         await asyncio.gather(*futures)
-        passed(point)
+        passed()
 
     def _ruin(self, producer: AIOKafkaProducer) -> None:
         self._producer = None

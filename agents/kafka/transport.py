@@ -1,4 +1,4 @@
-"""Faust's aiokafka driver with chunks for messages: membership and fetching stay faust's, position and commits are ours.
+"""Faust's aiokafka driver with chunks for messages: membership and fetching are its own, position and commits ours.
 
 Subclasses only. The private names of faust 0.15.3 and aiokafka 0.14 that are relied on are held by
 `tests/unit/test_faust_contract.py`.
@@ -14,7 +14,13 @@ import uvloop
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.consumer.fetcher import FetchResult
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
-from aiokafka.errors import ConsumerStoppedError, IllegalStateError, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
+from aiokafka.errors import (
+    ConsumerStoppedError,
+    IllegalStateError,
+    KafkaError,
+    NoOffsetForPartitionError,
+    OffsetOutOfRangeError,
+)
 from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
@@ -26,6 +32,8 @@ from agents.kafka.shell import Shell
 from agents.log import logger
 
 log = logger(__name__)
+
+Delivery = tuple[TP, ConsumerMessage]
 
 _PACE = 0.01  # s between two fetches: at low rates a chunk costs more than its records
 _POLL = 0.1  # s that a fetch waits for data; a partition that becomes ready meanwhile waits no longer
@@ -52,7 +60,7 @@ class Progress:
 
 
 class RebalanceListener(driver.ConsumerRebalanceListener):
-    """Runs on the consumer's thread; what it does before its first await happens before any fetch of the new assignment."""
+    """Runs on the consumer's thread; what comes before its first await comes before any fetch of the new assignment."""
 
     _thread: "ConsumerThread"
 
@@ -130,8 +138,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             return None
         return Progress(state.position, state.highwater, time() - state.timestamp / 1000, cursor.delivered)
 
-    async def _fetch_records(
-        self, consumer: AIOKafkaConsumer, active_partitions: Any, timeout: float | None = None, max_records: int | None = None
+    async def _fetch_records(  # type: ignore[override]
+        self, consumer: AIOKafkaConsumer, *_: Any, **__: Any
     ) -> Mapping[TP, Chunk]:
         if not self.consumer.flow_active:
             return {}
@@ -192,9 +200,9 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         consumer = self._ensure_consumer()
         try:
             mine = consumer.assignment()
-            own = {tp: offset for tp, offset in offsets.items() if tp in mine}
+            own = {TopicPartition(*tp): offset for tp, offset in offsets.items() if tp in mine}
             if own:
-                await consumer.commit({TopicPartition(*tp): OffsetAndMetadata(offset, "") for tp, offset in own.items()})
+                await consumer.commit({tp: OffsetAndMetadata(offset, "") for tp, offset in own.items()})
         except (KafkaError, IllegalStateError) as error:
             log.debug("group_commit_failed", error=repr(error))  # others watch it; the truth lies in the state
             return False
@@ -256,10 +264,12 @@ class Consumer(driver.Consumer):
     def _to_message(self, tp: TP, record: Any) -> ConsumerMessage:
         chunk: Chunk = record
         last = chunk.records[-1]
+        generation = self.app.consumer_generation_id
+        when = last.timestamp / 1000
+        value: Any = chunk
         return ConsumerMessage(
-            tp.topic, tp.partition, last.offset, last.timestamp / 1000, 1, [], None, chunk, None,
-            tp=tp, generation_id=self.app.consumer_generation_id,
-        )  # fmt: skip
+            tp.topic, tp.partition, last.offset, when, 1, [], None, value, None, tp=tp, generation_id=generation
+        )
 
     async def commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:  # noqa: ARG002 faust's names
         """Tell the group how far the transactions have come."""
@@ -286,4 +296,3 @@ class Transport(driver.Transport):
         super().__init__(*args, **kwargs)
         self.shell = shell
         self.options = options
-

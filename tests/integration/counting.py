@@ -1,4 +1,4 @@
-"""A core that is easy to predict, for tests of the shell: it counts each key's records and sends a trigger at every tenth.
+"""A core that is easy to predict, for tests of the shell: it counts each key's records, and triggers at every tenth.
 
 Also a worker process around it (`python -m tests.integration.counting`) and what must come out of a log.
 """
