@@ -5,6 +5,8 @@ ARGS   ?=
 BIN    := .venv/bin
 # Only the first of these runs pip, and only again when pyproject.toml changes.
 STAMP  := .venv/.stamp
+# A program that is told who started it, to end when this make is killed (agents/process.py).
+RUN    := REKINDLE_PARENT=$$PPID exec $(BIN)
 CODE   := schemas pipeline agents tests $(wildcard benchmarks)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -27,10 +29,10 @@ $(STAMP): pyproject.toml
 	@touch $@
 
 demo: $(STAMP)  ## a real Kafka, two workers, and a purchase history played through them; ARGS=--exit ends by itself
-	@$(BIN)/rekindle demo $(ARGS)
+	@$(RUN)/rekindle demo $(ARGS)
 
 test: $(STAMP)  ## all tests, on a real Kafka; ARGS goes to pytest
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(RUN)/python -m pytest $(ARGS)
 
 check: $(STAMP)  ## lint, format, types, imports, schema drift
 	$(BIN)/ruff check $(CODE)
@@ -44,12 +46,12 @@ format: $(STAMP)  ## let ruff format and fix what it can
 	@$(BIN)/ruff check --fix $(CODE)
 
 bench: $(STAMP)  ## the figures of benchmarks/README.md, into build/bench.json
-	@$(BIN)/python -m benchmarks $(ARGS)
+	@$(RUN)/python -m benchmarks $(ARGS)
 
 N    ?= 25
 SEED ?= 1
 faults: $(STAMP)  ## long fault runs: N of each, from SEED; a table and build/faults.json
-	@$(BIN)/python -m tests.faults --runs $(N) --seed $(SEED) $(ARGS)
+	@$(RUN)/python -m tests.faults --runs $(N) --seed $(SEED) $(ARGS)
 
 clean:  ## remove the environment, the local Kafka with its data, and what was built
 	@rm -rf .venv .rekindle build dist .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache

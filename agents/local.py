@@ -204,7 +204,8 @@ class LocalKafka:
             "listener.security.protocol.map": "BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT",
             "inter.broker.listener.name": "BROKER",
             "controller.listener.names": "CONTROLLER",
-            "log.dirs": str(self.data / "logs"),
+            # relative to the process's folder: Java reads this file as Latin-1, and a home may have any name
+            "log.dirs": "logs",
             # a topic is declared (schemas/topics.py) or it does not exist
             "auto.create.topics.enable": "false",
             # one broker: what is replicated elsewhere has one copy here

@@ -1,8 +1,11 @@
 """Child processes that never outlive their parent, whichever way it ends."""
 
 import os
+import signal
 import socket
 import subprocess
+import threading
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from secrets import randbelow
@@ -70,6 +73,26 @@ def spawn_bound(
         text=text,
         process_group=_watchdog.shell.pid,
     )
+
+
+def follow_parent(grace: float = 10.0) -> None:
+    """End with `make`, should that be killed: the Makefile names itself in REKINDLE_PARENT. Without that, nothing.
+
+    A thread looks twice a second whether this process still has that parent; when not, it gets SIGTERM, and SIGKILL
+    after `grace` seconds.
+    """
+    parent = os.getppid()
+    if os.environ.pop("REKINDLE_PARENT", "") != str(parent):
+        return
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(grace)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, name="follow-parent", daemon=True).start()
 
 
 def port_is_free(port: int) -> bool:

@@ -1,21 +1,31 @@
 """Shared by all suites: one real Kafka for the session, and a topic prefix of its own for each test."""
 
+import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
+import psutil
 import pytest
 
 from agents.local import LocalKafka, home
+from agents.process import follow_parent
+
+
+def pytest_configure() -> None:
+    """A run that `make test` started ends with it."""
+    follow_parent()
 
 
 @pytest.fixture(scope="session")
 def broker_folder() -> Iterator[Path]:
     """A folder for the brokers of this session; the jars stay in `home()` for the next."""
-    home().mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix="test-", dir=home()))
+    for left in home().glob("test-*-*"):  # by a session that was killed
+        if not psutil.pid_exists(int(left.name.split("-")[1])):
+            shutil.rmtree(left, ignore_errors=True)
+    folder = home() / f"test-{os.getpid()}-{uuid4().hex[:6]}"
+    folder.mkdir(parents=True)
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
 

@@ -87,6 +87,29 @@ def test_a_taken_port_is_avoided(data: Path) -> None:
             assert topics(broker) == []
 
 
+def test_ports_that_were_taken_meanwhile_are_replaced_and_the_data_stay(data: Path) -> None:
+    with LocalKafka(data) as broker:
+        with admin_client({"bootstrap_servers": broker.bootstrap}) as admin:
+            admin.create_topics({"kept": {"num_partitions": 1}}, wait_for_metadata=True)
+        ports = [c.laddr.port for c in psutil.Process(broker.pid).net_connections() if c.status == psutil.CONN_LISTEN]
+        address = broker.bootstrap
+    assert len(ports) == 2
+    with socket.socket() as first, socket.socket() as second:
+        for holder, port in zip((first, second), ports, strict=True):
+            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            holder.bind(("127.0.0.1", port))
+            holder.listen()
+        with LocalKafka(data) as broker:
+            assert broker.bootstrap != address
+            assert topics(broker) == ["kept"]
+
+
+def test_a_folder_may_have_any_name(broker_folder: Path) -> None:
+    with LocalKafka(broker_folder / "Jürgens Müll 気") as broker:
+        assert topics(broker) == []
+    assert (broker.data / "logs" / "meta.properties").is_file()
+
+
 def test_two_brokers_on_one_folder_are_refused_and_leave_the_first_alone(data: Path) -> None:
     with LocalKafka(data) as broker:
         with pytest.raises(Refusal, match="another Kafka is running on"):

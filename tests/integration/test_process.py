@@ -134,3 +134,27 @@ def test_the_child_gets_no_ctrl_c_of_the_terminal_and_can_be_signalled_by_its_ow
     assert parent.stdout is not None
     assert parent.stdout.readline().strip() == str(-signal.SIGTERM)
     parent.wait(10)
+
+
+@pytest.mark.faults
+def test_a_program_of_make_ends_when_make_is_killed(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(
+        "import os, time\n"
+        "from agents.process import follow_parent, spawn_bound\n"
+        "follow_parent()\n"
+        "print(os.getpid(), spawn_bound(['sleep', '600']).pid, flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    rule = f"all:\n\t@REKINDLE_PARENT=$$PPID PYTHONPATH={ROOT} exec {sys.executable} {tmp_path}/program.py\n"
+    (tmp_path / "Makefile").write_text(rule)
+    make = subprocess.Popen(
+        ["make", "--no-print-directory", "-f", tmp_path / "Makefile"], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert make.stdout is not None
+        pids = {int(pid) for pid in make.stdout.readline().split()}
+        assert len(alive(pids)) == 2
+    finally:
+        make.kill()
+        make.wait()
+    assert eventually(lambda: not alive(pids))
