@@ -29,4 +29,4 @@ def murmur2(data: bytes) -> int:
 
 def partition_of(key: bytes, count: int) -> int:
     """The partition of `key` in a topic of `count` partitions."""
-    return (murmur2(key) & 0x7FFFFFFF) % count
+    return (murmur2(key) & 0x7FFFFFFF) % count if count > 1 else 0

@@ -1,0 +1,62 @@
+"""The command line: `rekindle COMMAND`. One module for each command or group, imported when asked for."""
+
+from importlib import import_module
+from typing import Final
+
+import click
+
+from agents.cli.base import Group, Overrides
+
+# Name -> module and one line for `rekindle --help`, in the order in which a newcomer meets them.
+COMMANDS: Final = {
+    "demo": ("demo", "A real Kafka, two workers and a purchase history in this terminal."),
+    "worker": ("worker", "Fold the user topic: state, triggers, decisions and outcomes."),
+    "topics": ("topics", "Create the topics, or compare them with what they have to be."),
+    "send": ("send", "Check events in a file and append them to the user topic."),
+    "tail": ("tail", "Show triggers, decisions, outcomes or dead letters, each with its reason."),
+    "policy": ("policy", "Check, publish, list and roll back policies."),
+    "pause": ("control", "Send nothing, by one rule or by all."),
+    "resume": ("control", "End a pause."),
+    "hold": ("control", "The source is down: from now on silence does not count."),
+    "release": ("control", "The source speaks again: silence counts."),
+    "skip": ("control", "Make a record that the core fails on a dead letter."),
+    "deadletters": ("deadletters", "List what was refused, or send it again."),
+    "replay": ("replay", "Run a history from files through the core; what would have happened."),
+    "dump": ("dump", "Write all topics to files."),
+    "verify": ("verify", "Replay the log and compare it with the state and all outputs."),
+    "doctor": ("doctor", "Look at this machine, the brokers, the topics and the policy."),
+}
+
+
+class Commands(Group):
+    """The commands by name; only the one that is asked for is imported."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 click's signature
+        """All names."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """The command, None if there is none of this name."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f"agents.cli.{COMMANDS[cmd_name][0]}"), cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """List them without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--brokers", metavar="HOST:PORT,..", help="Kafka to use; else REKINDLE_BROKERS, else 127.0.0.1:9092.")
+@click.option("--prefix", metavar="TEXT", help="Of topic names; else REKINDLE_TOPIC_PREFIX, else 'rekindle.'.")
+@click.version_option(package_name="rekindle")
+@click.pass_context
+def main(ctx: click.Context, brokers: str | None, prefix: str | None) -> None:
+    """Recall triggers for dormant users, and what acquisition channels are worth: exactly once, from the event stream.
+
+    All other settings come from the environment (REKINDLE_*). Exit codes: 0 done, 1 a bug or a check that failed,
+    2 usage or input, 10 no broker, 11-19 why a worker refuses to run.
+    """
+    ctx.obj = Overrides(brokers, prefix)

@@ -1,0 +1,130 @@
+"""What all commands share: settings, readable errors, an event loop, JSON or a table."""
+
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Coroutine, Iterator, Sequence
+from contextlib import contextmanager
+from difflib import get_close_matches
+from typing import IO, Any, NamedTuple, TypeVar
+
+import click
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from agents.exits import Exit, Refusal
+from agents.settings import Settings, load_settings
+
+T = TypeVar("T")
+
+
+class Overrides(NamedTuple):
+    """Options before the command; they win over the environment."""
+
+    brokers: str | None = None
+    prefix: str | None = None
+
+
+class Failure(click.ClickException):
+    """A refusal, as click ends a command: one line on stderr and its exit code."""
+
+    def __init__(self, code: int, line: str) -> None:
+        super().__init__(line)
+        self.exit_code = code
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """One line: what is wrong, where, what to do."""
+        click.echo(f"rekindle: {self.message}", file=file or sys.stderr)
+
+
+class Group(click.Group):
+    """A group whose errors help: the nearest name of an unknown command, a refusal as a line and its code."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command, or name the nearest."""
+        name = args[0] if args else ""
+        if args and not name.startswith("-") and self.get_command(ctx, name) is None:
+            near = get_close_matches(name, self.list_commands(ctx), n=1, cutoff=0.5)
+            hint = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(self.list_commands(ctx))}"
+            raise click.UsageError(f"no command '{name}'; {hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except Refusal as refusal:
+            raise Failure(refusal.code, refusal.line) from refusal
+        except BrokenPipeError:  # `rekindle tail ... | head`: nobody listens any more
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(Exit.OK)
+
+
+def settings_of(ctx: click.Context, **overrides: object) -> Settings:
+    """Settings from the environment and the options before the command. Raises Refusal."""
+    given = ctx.find_object(Overrides) or Overrides()
+    settings = load_settings(brokers=given.brokers, topic_prefix=given.prefix, **overrides)
+    if settings.log_level != "debug":  # the clients' own lines: a refusal says it better
+        for name in ("aiokafka", "kafka"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+    return settings
+
+
+def run(settings: Settings, work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that talks to Kafka.
+
+    Raises:
+        Refusal: no broker, or it refuses what is asked.
+    """
+    from aiokafka.errors import KafkaConnectionError, KafkaError, UnknownTopicOrPartitionError  # noqa: PLC0415 0.1 s
+
+    try:
+        return asyncio.run(work)
+    except KafkaConnectionError as error:
+        line = f"no broker answers at {settings.brokers} ({error}); check --brokers or REKINDLE_BROKERS"
+        raise Refusal(Exit.NO_BROKER, line) from error
+    except UnknownTopicOrPartitionError as error:
+        line = f"no such topic under the prefix {settings.topic_prefix!r}; run: rekindle topics create"
+        raise Refusal(Exit.TOPICS, line) from error
+    except KafkaError as error:
+        raise Refusal(Exit.NO_BROKER, f"the brokers at {settings.brokers} refuse: {error!r}") from error
+
+
+def emit(value: Any) -> None:
+    """Print one JSON document on one line."""
+    click.echo(msgspec.json.encode(value, order="deterministic").decode())
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print rows under headings; on a pipe nothing is cut to the width of a terminal."""
+    console = Console(width=None if sys.stdout.isatty() else 400, highlight=False)
+    drawn = Table(*headings, box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        drawn.add_row(*(str(cell) for cell in row))
+    console.print(drawn)
+
+
+@contextmanager
+def progress(*, quiet: bool = False) -> Iterator[Progress]:
+    """A progress bar on stderr, only where somebody looks at it."""
+    console = Console(stderr=True)
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=quiet or not console.is_terminal,
+    )
+    with bar:
+        yield bar
+
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
