@@ -140,7 +140,7 @@ def _order(event: Event, policy: Policy) -> Order | Rejection | None:
     amount = properties.revenue
     if amount is None:
         amount = properties.total if properties.total is not None else properties.value
-    currency = properties.currency or policy.currency.reporting
+    currency = (properties.currency or policy.currency.reporting).upper()
     if amount is None:
         return Order(0, currency, 0)
     try:

@@ -41,7 +41,7 @@ from pipeline.policy.form import (
 )
 from pipeline.policy.yaml_lines import Node, Scalar, YamlLineError, read
 from pipeline.risk import MODELS, RiskModel
-from pipeline.units import DAY
+from pipeline.units import DAY, HOUR
 
 MAX_RULES: Final = 64
 MAX_CHANNELS: Final = 256
@@ -225,7 +225,8 @@ def _rule(section: Section, mode: Mode) -> Rule:
         template=section.get("template", text, identity),
         priority=section.get("priority", integer(-1000, 1000), 0),
         holdout=section.get("holdout", share(zero=True), 0.1),
-        expires_after=section.get("expires_after", duration(), 3 * DAY),
+        # Up to two hours pass until a deadline's hour has closed: within them nothing may be stale.
+        expires_after=section.get("expires_after", duration(least=3 * HOUR), 3 * DAY),
         cooldown=section.get("cooldown", duration(), 30 * DAY),
         goal=goal,
     )
