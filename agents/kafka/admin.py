@@ -1,6 +1,7 @@
 """Topics on a broker: create them, compare them with `schemas.topics`, and say both in Kafka's own commands."""
 
 import shlex
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -97,11 +98,13 @@ def create_topics(client: Mapping[str, Any], plans: Sequence[Plan]) -> list[str]
 
 
 def delete_topics(client: Mapping[str, Any], prefix: str) -> None:
-    """Delete every topic of Rekindle under this prefix, with all that is in them."""
+    """Delete every topic of Rekindle under this prefix, with all that is in them; returns when they are gone."""
+    ours = {prefix + topic.name for topic in TOPICS}
     with admin_client(client) as admin:
-        present = set(admin.list_topics())
-        if names := [name for name in (prefix + topic.name for topic in TOPICS) if name in present]:
-            admin.delete_topics(names)
+        if present := ours.intersection(admin.list_topics()):
+            admin.delete_topics(sorted(present))
+        while ours.intersection(admin.list_topics()):  # the answer comes before the broker's view of it
+            time.sleep(0.05)
 
 
 def check_topics(client: Mapping[str, Any], prefix: str) -> list[Difference]:
