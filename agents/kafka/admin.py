@@ -103,7 +103,10 @@ def delete_topics(client: Mapping[str, Any], prefix: str) -> None:
     with admin_client(client) as admin:
         if present := ours.intersection(admin.list_topics()):
             admin.delete_topics(sorted(present))
-        while ours.intersection(admin.list_topics()):  # the answer comes before the broker's view of it
+        end = time.monotonic() + 30
+        while left := ours.intersection(admin.list_topics()):  # the answer comes before the broker's view of it
+            if time.monotonic() > end:
+                raise Refusal(Exit.TOPICS, f"topics: {', '.join(sorted(left))} still there 30 s after their deletion")
             time.sleep(0.05)
 
 
