@@ -1,6 +1,6 @@
 """What a worker tells about itself, once per chunk and once per commit; metrics and tests listen."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 
@@ -31,8 +31,8 @@ class Committed(NamedTuple):
     rows: int
     row_bytes: int
     """Changelog records, and the bytes of their keys and values."""
-    outputs: Mapping[str, int]
-    """Records by output topic."""
+    outputs: Mapping[str, Sequence[tuple[bytes, bytes, list[tuple[str, bytes]]]]]
+    """Key, value and headers of what was sent, by topic without its prefix; not to be kept."""
     oldest: int | None
     """Append time, ms, of the first record that this commit made visible."""
     visible_ms: float | None
@@ -44,8 +44,11 @@ class Committed(NamedTuple):
 class Observer(Protocol):
     """Called on the worker's loop: must be quick and must not raise."""
 
-    def assigned(self, partition: int, *, seconds: float, rows: int, lag: int) -> None:
-        """The partition is ready: its state was loaded in `seconds`, and `lag` records wait at the source."""
+    def assigned(self, partition: int, *, seconds: float, rows: int, lag: int, core: Any) -> None:
+        """The partition is ready: its state was loaded in `seconds`, and `lag` records wait at the source.
+
+        `core` may be read from now on until `revoked`.
+        """
 
     def revoked(self, partition: int, *, reason: str) -> None:
         """The partition left this worker: `rebalance`, `fenced`, `shutdown`."""
@@ -75,7 +78,7 @@ class Observer(Protocol):
 class Silent:
     """An observer that listens to nothing; also a base for those that want a few calls only."""
 
-    def assigned(self, partition: int, *, seconds: float, rows: int, lag: int) -> None:
+    def assigned(self, partition: int, *, seconds: float, rows: int, lag: int, core: Any) -> None:
         """See Observer."""
 
     def revoked(self, partition: int, *, reason: str) -> None:

@@ -40,8 +40,8 @@ class Wheel:
             self._buckets.setdefault(hour + 1, []).extend(bucket)
 
     def backlog(self, hour: int) -> int:
-        """How many entries lie before `hour`."""
-        return sum(len(keys) for at, keys in self._buckets.items() if at < hour)
+        """How many entries lie before `hour`; may be asked from another thread."""
+        return sum(len(keys) for at, keys in list(self._buckets.items()) if at < hour)
 
     def __len__(self) -> int:
         return sum(map(len, self._buckets.values()))

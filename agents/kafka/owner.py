@@ -20,8 +20,11 @@ from agents.observe import ChunkFolded, Committed, Observer
 log = logger(__name__)
 
 _SETTLE = 0.01  # s between the first record and its commit when the last one is long past: a burst travels together
-_SLICES_DUE = 8  # pauses of the fold after which a commit does not wait for its interval
-_SLICES_MOST = 16  # and after which the fold waits for the commit: bounds what is held in memory
+_LAG = 20_000  # records; further behind than this, nobody waits for a trigger:
+_LAG_INTERVAL = 1.0  # s between commits then, since a row that is written once instead of thrice is the larger saving
+_LOAD_DUE = 16  # load of the fold at which a commit does not wait for its interval
+_LOAD_MOST = 32  # and at which the fold waits for the commit: bounds what is held in memory
+_WAKES_LOAD = 4  # a slice of wake-ups leaves thousands of decisions behind; a slice of records (1) leaves rows
 _BODY_PATIENCE = 30.0  # s for a body of the registry to appear
 
 
@@ -100,7 +103,8 @@ class Owner:
         self._dirty = asyncio.Event()
         self._full = asyncio.Event()
         self._snapped = asyncio.Event()
-        self._slices = 0
+        self._load = 0
+        self._lag = 0
         self._oldest: int | None = None
         self._last_commit = 0.0
         self._earliest = 0
@@ -149,7 +153,7 @@ class Owner:
                 return
             self.phase = Phase.READY
         lag = source.end - max(offset, source.earliest)
-        terms.observer.assigned(self.number, seconds=perf_counter() - began, rows=count, lag=lag)
+        terms.observer.assigned(self.number, seconds=perf_counter() - began, rows=count, lag=lag, core=core)
         took = round(perf_counter() - began, 3)
         log.info("partition_ready", partition=self.number, offset=offset, rows=count, lag=lag, seconds=took)
         self._spawn(self._fold())
@@ -283,10 +287,10 @@ class Owner:
                 while True:
                     if self._oldest is None:
                         self._oldest = _timestamp_from(records, core.offset)
-                    began = perf_counter()
+                    offset, began = core.offset, perf_counter()
                     more = next(fold, _END) is None
                     spent += perf_counter() - began
-                    self._slices += 1
+                    self._load += 1 if core.offset > offset else _WAKES_LOAD
                     self._dirty.set()
                     if not more:
                         break
@@ -304,6 +308,7 @@ class Owner:
                 waited += 1.0
                 if chunk.epoch != self.epoch:
                     return False
+        self._lag = chunk.highwater - chunk.end
         last = records[-1]
         self._terms.observer.folded(
             ChunkFolded(self.number, len(records), spent, chunk.end, chunk.highwater, last.timestamp)
@@ -312,9 +317,9 @@ class Owner:
         return chunk.epoch == self.epoch
 
     async def _breathe(self) -> None:
-        if self._slices >= _SLICES_DUE:
+        if self._load >= _LOAD_DUE:
             self._full.set()
-        while self._slices >= _SLICES_MOST and self.phase is Phase.READY:
+        while self._load >= _LOAD_MOST and self.phase is Phase.READY:
             self._snapped.clear()
             await self._snapped.wait()
         await asyncio.sleep(0)
@@ -324,7 +329,10 @@ class Owner:
     async def _commits(self) -> None:
         while self.phase is not Phase.GONE:
             await self._dirty.wait()
-            pause = max(self._last_commit + self._terms.commit_interval - monotonic(), _SETTLE)
+            interval = self._terms.commit_interval
+            if self._lag > _LAG:
+                interval = max(interval, _LAG_INTERVAL)
+            pause = max(self._last_commit + interval - monotonic(), _SETTLE)
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._full.wait(), pause)
             if self.phase is Phase.READY:
@@ -346,7 +354,7 @@ class Owner:
             # The snapshot: from here to the end of `core.commit()` nothing awaits, so it is one point of the fold.
             self._dirty.clear()
             self._full.clear()
-            self._slices = 0
+            self._load = 0
             oldest, self._oldest = self._oldest, None
             began = perf_counter()
             snapshot = core.commit()
@@ -370,7 +378,7 @@ class Owner:
                     snapshot.offset,
                     len(snapshot.changelog),
                     sum(len(key) + len(value or b"") for key, value in snapshot.changelog),
-                    {name: len(records) for name, records in snapshot.outputs.items()},
+                    snapshot.outputs,
                     oldest,
                     time() * 1000 - oldest if oldest is not None else None,
                     core,
