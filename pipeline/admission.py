@@ -15,10 +15,19 @@ from pipeline.units import DAY
 from pipeline.user import Happening, Order
 from schemas.codec import DECODE_ERRORS, decode_event, decode_order, decode_traits
 from schemas.deadletter import DeadLetterReason, Stage
-from schemas.event import HOPELESS_IDS, MAX_BYTES, PASSIVE_EVENTS, SCHEMA_VERSION, Event, event_time
+from schemas.event import (
+    HOPELESS_IDS,
+    MAX_BYTES,
+    PASSIVE_EVENTS,
+    SCHEMA_VERSION,
+    Event,
+    OrderProperties,
+    event_time,
+)
 
 EARLIEST: Final = 7305 * DAY  # 1990-01-01: no product's event is older
 _CACHED_CHANNELS: Final = 10_000
+_UNTOLD: Final = OrderProperties()
 
 
 class Rejection(NamedTuple):
@@ -128,15 +137,11 @@ def admit(record: Record, policy: Policy, channels: Channels, recorded: int | No
     return happening
 
 
-def _order(event: Event, policy: Policy) -> Order | Rejection | None:
-    if not event.properties:
-        return None
+def _order(event: Event, policy: Policy) -> Order | Rejection:
     try:
-        properties = decode_order(event.properties)
+        properties = (decode_order(event.properties) if event.properties else None) or _UNTOLD
     except DECODE_ERRORS as error:
         return _undecodable(error, "properties")
-    if properties is None:
-        return None
     amount = properties.revenue
     if amount is None:
         amount = properties.total if properties.total is not None else properties.value

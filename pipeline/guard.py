@@ -52,7 +52,7 @@ class Guard(msgspec.Struct, array_like=True):
 
     def dark_before(self, time: int) -> int:
         """Dark hours before `time` (ms); exact as far back as late events reach."""
-        return self.dark - sum(1 for hour in self.recent if hour * HOUR >= time)
+        return self.dark - sum(1 for hour in self.recent if hour >= time // HOUR)
 
     def release(self) -> None:
         """The source speaks again: learn its level afresh."""

@@ -73,6 +73,7 @@ class Partition:
         self._moved = False
         self._guard_moved = False
         self._last: Record | None = None
+        self._failed: CoreError | None = None
 
     # -- reading
 
@@ -169,7 +170,8 @@ class Partition:
             except (MissingBody, UnknownVersion, UnreadableBody):
                 raise
             except Exception as error:
-                raise CoreError(self.number, record.offset, error) from error
+                self._failed = CoreError(self.number, record.offset, error)
+                raise self._failed from error
             position.offset = record.offset + 1
             self._last, self._moved = record, True
             since_pause += 1
@@ -178,7 +180,11 @@ class Partition:
                 yield
 
     def commit(self) -> Commit:
-        """Everything that changed since the last commit, as one unit to write; synchronous."""
+        """Everything that changed since the last commit, as one unit to write; synchronous. After a CoreError it is
+        raised again: half of a record may have been folded, and nothing of it is to be kept.
+        """
+        if self._failed is not None:
+            raise self._failed
         self._store_hot()
         changelog: list[tuple[bytes, bytes | None]] = [(b"u" + key, row) for key, row in self._changed.items()]
         self._changed = {}
@@ -279,14 +285,13 @@ class Partition:
     def _keep(self, key: bytes, before: int, transition: Transition, record: Record) -> None:
         """Take in what a step did. `before` is the hour of the user's last wake-up call, NEVER for a stranger."""
         state = transition.state
-        if state is None:
-            if key in self.rows or key in self._hot:
-                self._hot[key] = None
-        elif state.activity.days or state.profile is not None:  # else there is nothing to remember of a stranger
+        if state is not None and (state.activity.days or state.profile is not None):
             self._hot[key] = state
             hour = state.wake
             if hour < before:
                 self.wheel.put(hour, key)
+        elif key in self.rows or key in self._hot:  # gone, or a visitor who left and of whom nothing else is known yet
+            self._hot[key] = None
         if transition.facts:
             self.cells.add(transition.facts)
         for message in transition.outputs:
@@ -325,6 +330,7 @@ class Partition:
         if not position.next_hour:  # the first time: before the first entry there is nothing to sweep
             keys = self.rows.keys() | self._hot.keys()
             position.next_hour = min(target, min(map(self._due_hour, keys), default=target))
+            context.next_hour = position.next_hour
         while (hour := position.next_hour) < target:
             if position.judged < hour:
                 position.judged = hour

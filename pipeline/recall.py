@@ -170,7 +170,7 @@ def decide(
         holdout = draw_holdout(context.policy.salt, user, rule.id, rule.holdout)
         experiment = Experiment(context.policy.salt, rule.holdout, "holdout" if holdout else "treatment")
         verdict = "holdout" if holdout else "send"
-    if verdict in {"send", "holdout", "suppressed"}:
+    if live and verdict in {"send", "holdout", "suppressed"}:
         if recall is None:
             recall = state.recall = Recall()
         recall.episode = activity.last

@@ -89,12 +89,12 @@ def step(state: UserState, item: Happening | Deadline, context: Context) -> Tran
     if item.known and not state.known:  # the id turns out to be a user's: the visitor becomes a new user
         _leave(state, item.time // DAY, effects.facts)
         state = effects.state = UserState(seen=state.seen)
-    if item.traits is not None or not item.active:
+    if state.known and (item.traits is not None or not item.active):  # nobody without a userId is ever sent to
         _update_profile(state, item)
     if item.active:
         dates_silence = item.time > state.activity.last
         if dates_silence and item.backfill:  # history: what fell due in it is nobody's return
-            state.decided = max(state.decided, item.settled)
+            state.decided = max(state.decided, item.settled, item.time - context.dark * HOUR)
         if item.time // HOUR >= state.wake or state.epoch != context.epoch:
             settle(state, item.user, item.time, context, effects, revealed_by="event")
         if dates_silence and item.settled > state.decided:
@@ -118,19 +118,21 @@ def _act(state: UserState, item: Happening, context: Context, effects: Transitio
         activity.last_id = item.message_id
     if new_day:
         facts.append((CHANNELS, (day, trip.last), VISITORS, 1))
-    stage = lifecycle.after_event(was, state.since, activity.first, time, context.policy.lifecycle)
-    if stage != was:
-        _move(state, kind, stage, time, facts)
+    newest = time > last
+    if newest or was == UNSEEN:  # what came before the silence doesn't end it
+        stage = lifecycle.after_event(was, state.since, activity.first, time, context.policy.lifecycle)
+        if stage != was:
+            _move(state, kind, stage, time, facts)
     if was == UNSEEN:
         facts.append((GROWTH, (day, kind), grown.NEW, 1))
         if state.known:
             facts.append((RISK, (P_ALIVE_BUCKETS[state.risk],), 0, 1))
             facts.append((CHANNELS, (day, trip.first), NEW_USERS, 1))
-    elif was == DORMANT:
+    elif was == DORMANT and newest:
         facts.append((GROWTH, (day, kind), grown.RETURNED, 1))
     elif new_day:
         facts.append((GROWTH, (day, kind), grown.RETAINED, 1))
-    if state.risk != TOP_BUCKET:
+    if newest and state.risk != TOP_BUCKET:
         _rate(state, TOP_BUCKET, facts)
 
     order = item.order

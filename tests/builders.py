@@ -58,6 +58,11 @@ def iso(ms: int) -> str:
     return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds")
 
 
+def milliseconds(text: str | None) -> int | None:
+    """The inverse of `iso`."""
+    return None if text is None else round(datetime.fromisoformat(text).timestamp() * 1000)
+
+
 def event(
     time: int | None,
     user: str | None = "ann",

@@ -1,0 +1,160 @@
+"""Random logs. Few users, short spans and a coarse grid of times, so that things meet: returns, deadlines, duplicates."""
+
+from typing import Any, Final
+
+from hypothesis import strategies as st
+
+from pipeline.records import LogRecord
+from pipeline.units import DAY, HOUR, MINUTE
+from tests.builders import (
+    Entry,
+    adopt,
+    at,
+    event,
+    gap,
+    hold,
+    identify,
+    log,
+    now,
+    order,
+    pause,
+    played,
+    registry,
+    release,
+    resume,
+    tick,
+)
+
+CALM: Final = """
+version: 1
+mode: live
+salt: calm
+lifecycle: {new_for: 1d, at_risk: 12h, dormant: 2d, returned_for: 1d}
+activation: {event: Order Completed, within: 1d}
+currency: {reporting: USD, rates: {EUR: 1.08}}
+source_guard: {dark_below: 0}
+channels: [{name: letters, source: newsletter}]
+rules:
+  - {id: early, when: {silence: 1d}, channel: email, holdout: 0, expires_after: 6h, cooldown: 3d, goal: {within: 2d}}
+  - {id: late, when: {silence: 2d}, channel: push, holdout: 0.5, expires_after: 1d, cooldown: 3d,
+     goal: {event: Order Completed, within: 1d}}
+"""
+
+RISKY: Final = """
+version: 1
+mode: shadow
+salt: risky
+time: {lateness: 2h, skew: 30m}
+lifecycle: {new_for: 2d, at_risk: 1d, dormant: 3d, returned_for: 12h}
+risk: {model: mbg, r: 0.5, alpha: 1.5, a: 0.9, b: 1.6, unit: 1d}
+source_guard: {dark_below: 0}
+rules:
+  - id: fading
+    mode: live
+    when: {p_alive_below: 0.5, min_silence: 6h, min_active_days: 2}
+    holdout: 0.3
+    expires_after: 2d
+    cooldown: 1d
+    goal: {within: 1d}
+  - {id: tried, when: {silence: 1d}, goal: {within: 1d}}
+  - {id: last-call, mode: live, when: {silence: 8d}, cooldown: 1d, goal: {within: 1d}}
+"""
+
+WARY: Final = CALM.replace("dark_below: 0}", "min_expected: 1, dark_below: 0.5}").replace("salt: calm", "salt: wary")
+
+POLICIES: Final = (CALM, RISKY, WARY)
+REGISTRY: Final = registry(*POLICIES)
+
+USERS: Final = ("u0", "u1", "u2", "u3", "v0")
+VISITORS: Final = ("v0", "v1")
+SOURCES: Final = (None, None, "google", "newsletter", "facebook")
+STEPS: Final = (0, 0, 10 * MINUTE, 40 * MINUTE, HOUR, 5 * HOUR, 11 * HOUR, DAY, 2 * DAY, 3 * DAY, 8 * DAY, 31 * DAY)
+OFFSETS: Final = (0, 0, 0, -5 * MINUTE, -50 * MINUTE, -3 * HOUR, -DAY, -3 * DAY, -9 * DAY, 20 * MINUTE, 2 * HOUR, 400 * DAY)
+POISON: Final = (
+    Entry(b"u0", None),
+    Entry(b"u0", b"{"),
+    Entry(b"u0", b'{"messageId": 1}'),
+    Entry(b"u0", b'{"messageId": "m", "type": "visit", "userId": "u0"}'),
+    Entry(None, b"{}"),
+    event(at(1), "u1", key=b"u2"),
+    event(at(1), "null"),
+    event(None, "u1"),
+    event(0, "u1"),
+    event(at(1), "u1", schemaVersion=9),
+    order(at(0), "u1", revenue=-1),
+    order(at(0), "u1", currency="ZZZ"),
+    Entry(b"rekindle.control", b"{}"),
+)
+
+simple = st.sampled_from
+_traits = st.fixed_dictionaries(
+    {},
+    optional={
+        "unsubscribed": st.booleans(),
+        "consent": st.dictionaries(simple(("email", "push")), st.booleans(), max_size=2),
+        "timezone": simple(("Europe/Berlin", "Asia/Tokyo")),
+        "first_touch": st.fixed_dictionaries({"source": simple(("google", "newsletter"))}),
+    },
+)
+_marks = st.fixed_dictionaries({"active": simple((None, None, None, False)), "backfill": simple((False,) * 7 + (True,))})
+
+
+@st.composite
+def _happening(draw: Any, time: int, appended: int, number: int) -> Entry:
+    """Something of one user at `time`."""
+    common = {"id": f"m{number}", "appended": appended, **draw(_marks)}
+    kind = draw(simple(("view", "view", "view", "order", "order", "page", "identify", "anonymous", "passive", "delete", "alias")))
+    user = draw(simple(USERS))
+    source = draw(simple(SOURCES))
+    match kind:
+        case "view":
+            return event(time, user, source=source, **common)
+        case "order":
+            currency = draw(simple(("USD", "EUR", "JPY", None)))
+            return order(time, user, draw(simple((25, "19.99", 0))), currency, source=source, **common)
+        case "identify":
+            return event(time, user, kind="identify", traits=draw(_traits), **common)
+        case "anonymous":
+            return event(time, None, anonymous=draw(simple(VISITORS)), source=source, **common)
+        case "passive":
+            return event(time, user, draw(simple(("Email Delivered", "Unsubscribed"))), source=source, **common)
+        case _:
+            return event(time, user, kind=kind, **common)
+
+
+@st.composite
+def logs(draw: Any, *, live: bool | None = None, ordered: bool = False, policies: tuple[str, ...] = POLICIES) -> list[LogRecord]:
+    """A log of one partition, `ordered`: events in order of time, none late, backfilled or ahead."""
+    live = draw(st.booleans()) if live is None else live
+    clock = at(0)
+    entries: list[Entry] = [] if live else [played()]
+    if draw(simple((True, True, True, False))):
+        entries.append(adopt(draw(simple(policies)), clock))
+    entries.append(now(clock) if live else tick(clock))
+    sent: list[Entry] = []
+    for number in range(draw(st.integers(1, 30))):
+        step = draw(simple(STEPS))
+        if step:
+            clock += step
+            if step >= HOUR or not live:
+                entries.append(now(clock) if live else tick(clock))
+        match draw(simple(("event",) * 12 + ("again", "poison", "control"))):
+            case "again" if sent:
+                entries.append(draw(simple(sent[-8:]))._replace(appended=clock))
+            case "poison":
+                entries.append(draw(simple(POISON))._replace(appended=clock))
+            case "control":
+                entries.append(draw(simple(_controls(clock, policies))))
+            case _:
+                offset = 0 if ordered else draw(simple(OFFSETS))
+                entry = draw(_happening(clock + offset, clock, number))
+                sent.append(entry)
+                entries.append(entry)
+    end = clock + draw(simple((0, 3 * HOUR, 3 * DAY, 40 * DAY)))
+    entries.append(now(end) if live else tick(end))
+    return log(entries)
+
+
+def _controls(clock: int, policies: tuple[str, ...]) -> tuple[Entry, ...]:
+    adopts = tuple(adopt(policy, clock) for policy in policies)
+    return (*adopts, hold(clock), release(clock), release(clock), pause(), pause("early"), resume(), resume("early"), gap(3, 5))
