@@ -15,9 +15,11 @@ import uvloop
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError
 from faust.app.base import BootStrategy
+from prometheus_client import CollectorRegistry
 from yarl import URL
 
 from agents.exits import Exit, Refusal
+from agents.exposition import expose
 from agents.failpoints import Failpoints
 from agents.kafka.admin import check_topics, refuse_differences
 from agents.kafka.connection import client_options
@@ -27,6 +29,7 @@ from agents.kafka.shell import Shell
 from agents.kafka.store import Registry
 from agents.kafka.transport import Consumer, Transport
 from agents.log import configure_logs, logger
+from agents.metrics import Metrics
 from agents.observe import Observer, Silent
 from agents.settings import Settings
 from agents.ticks import Controls, Ticks
@@ -241,10 +244,20 @@ def refusal_of(error: BaseException) -> Refusal:
 
 
 def run(settings: Settings, *, observer: Observer | None = None, make_core: MakeCore | None = None) -> int:
-    """Run a worker as this process: until SIGTERM or SIGINT. Returns the exit code, having said why on stderr."""
+    """Run a worker as this process: until SIGTERM or SIGINT. Returns the exit code, having said why on stderr.
+
+    Without an observer its metrics are counted and served over HTTP.
+    """
     configure_logs(settings.log_level, settings.log_format)
 
     async def main() -> None:
+        nonlocal observer
+        if observer is None:
+            registry = CollectorRegistry()
+            observer = Metrics(registry)
+            address = expose(registry, settings.metrics_bind, settings.metrics_port).address
+            log.info("metrics_served", address=address)
+            print(f"metrics: {address}", flush=True)  # noqa: T201 the port may be another than the one asked for
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
