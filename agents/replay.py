@@ -15,9 +15,9 @@ _ANSWERS: Final = ("triggers", "decisions", "outcomes")
 
 
 class Refused(NamedTuple):
-    """A dead letter: `index` of its event in the input, and its headers as text."""
+    """A dead letter: `number` of its event in the input, and its headers as text."""
 
-    index: int
+    number: int
     value: bytes
     headers: dict[str, str]
 

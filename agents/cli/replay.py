@@ -116,4 +116,4 @@ def _write_lines(path: Path, documents: Iterable[bytes]) -> None:
 
 def _dead(refused: Refused, history: History) -> dict[str, object]:
     told = {name: refused.headers[name] for name in ("reason", "stage", "message")}
-    return history.place(refused.index) | told | {"value": text_of(refused.value)}
+    return history.place(refused.number) | told | {"value": text_of(refused.value)}

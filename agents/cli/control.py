@@ -1,0 +1,89 @@
+"""`rekindle pause|resume|hold|release|skip`: what an operator says to all partitions at once."""
+
+from difflib import get_close_matches
+
+import click
+
+from agents.cli.base import run, settings_of
+from agents.exits import Exit, Refusal
+from agents.kafka.connection import client_options
+from agents.kafka.publish import history, publish_control, publish_skip, read_registry
+from agents.kafka.read import open_logs
+from agents.settings import Settings
+from schemas.control import AnyControl, Hold, Pause, Release, Resume, Skip
+from schemas.topics import USERS
+
+_rule = click.option("--rule", metavar="ID", help="Only this rule; else all.")
+
+
+@click.command()
+@_rule
+@click.pass_context
+def pause(ctx: click.Context, *, rule: str | None) -> None:
+    """Send nothing from now on: deadlines are still decided, as `suppressed` with the reason `paused`."""
+    _say(ctx, Pause(rule), rule, f"paused: {f'rule {rule} sends' if rule else 'all rules send'} nothing until `resume`")
+
+
+@click.command()
+@_rule
+@click.pass_context
+def resume(ctx: click.Context, *, rule: str | None) -> None:
+    """End a pause. What was suppressed meanwhile stays so: each silence is decided once."""
+    _say(ctx, Resume(rule), rule, f"resumed: {f'rule {rule}' if rule else 'every rule'}")
+
+
+@click.command()
+@click.pass_context
+def hold(ctx: click.Context) -> None:
+    """The source of events is down: from now on silence does not count, and no deadline is decided."""
+    _say(ctx, Hold(), None, "held: silence does not count until `release`")
+
+
+@click.command()
+@click.pass_context
+def release(ctx: click.Context) -> None:
+    """The source speaks again: silence counts, and its hourly rates are learned afresh."""
+    _say(ctx, Release(), None, "released: silence counts again")
+
+
+@click.command()
+@click.argument("partition", type=click.IntRange(0))
+@click.argument("offset", type=click.IntRange(0))
+@click.option("--reason", required=True, help="Why; it becomes the dead letter's message.")
+@click.pass_context
+def skip(ctx: click.Context, *, partition: int, offset: int, reason: str) -> None:
+    """Make the record at PARTITION OFFSET a dead letter: a worker stopped on it (exit code 1, its line names both).
+
+    Start the workers again afterwards. A replay of the log passes over the record, too.
+    """
+    settings = settings_of(ctx)
+    run(settings, _skip(settings, Skip(partition, offset, reason)))
+    click.echo(f"partition {partition}, offset {offset} will be a dead letter; start the workers again")
+
+
+async def _skip(settings: Settings, skip: Skip) -> None:
+    users = settings.topic(USERS.name)
+    async with open_logs(client_options(settings)) as logs:
+        ends = await logs.ends(users)
+    if skip.partition not in ends:
+        raise Refusal(Exit.USAGE, f"{users} has the partitions 0 to {len(ends) - 1}")
+    if skip.offset >= ends[skip.partition]:
+        raise Refusal(Exit.USAGE, f"{users} partition {skip.partition} ends before {ends[skip.partition]}")
+    await publish_skip(settings, skip)
+
+
+def _say(ctx: click.Context, message: AnyControl, rule: str | None, done: str) -> None:
+    settings = settings_of(ctx)
+    partitions = run(settings, _checked(settings, message, rule))
+    click.echo(f"{done} ({len(partitions)} partitions)")
+
+
+async def _checked(settings: Settings, message: AnyControl, rule: str | None) -> list[int]:
+    """Publish, unless it names a rule that no policy ever had: a typing error would pause nothing."""
+    if rule is not None:
+        known = {name for entry in history(await read_registry(settings)) for name in entry.rules}
+        if rule not in known:
+            near = get_close_matches(rule, known, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(sorted(known)) or 'none'}"
+            raise Refusal(Exit.USAGE, f"no published policy has a rule '{rule}'; {hint}")
+    return await publish_control(settings, message)

@@ -1,0 +1,135 @@
+"""`rekindle policy`: what a team decides, checked, published, listed and rolled back."""
+
+from pathlib import Path
+
+import click
+
+from agents.cli.base import Failure, Group, as_json, emit, run, settings_of, table
+from agents.exits import Exit, Refusal
+from agents.kafka.publish import Publication, history, publish_policy, read_registry
+from agents.settings import Settings
+from pipeline.policy import PAliveBelow, Policy, PolicyError, Rule, parse
+from pipeline.units import DAY
+
+_file = click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+
+
+@click.group(cls=Group)
+def policy() -> None:
+    """Check, publish, list and roll back policies."""
+
+
+@policy.command()
+@_file
+@as_json
+@click.pass_context
+def check(ctx: click.Context, *, file: Path, as_json: bool) -> None:
+    """Read FILE and name every problem by its line; nothing is sent anywhere."""
+    try:
+        compiled = parse(file.read_bytes(), name=str(file))
+    except PolicyError as error:
+        if as_json:
+            emit({"ok": False, "problems": error.problems})
+        else:
+            click.echo("\n".join(error.problems), err=True)
+        ctx.exit(Exit.POLICY)
+    if as_json:
+        emit({"ok": True, "hash": compiled.hash, "rules": _modes(compiled), "problems": []})
+    else:
+        click.echo(f"{file} is sound: {compiled.hash}")
+        _show(compiled)
+
+
+@policy.command()
+@_file
+@click.option("--live", is_flag=True, help="Confirm that rules of `mode: live` are to send.")
+@as_json
+@click.pass_context
+def publish(ctx: click.Context, *, file: Path, live: bool, as_json: bool) -> None:
+    """Make every partition decide by FILE from its next record on, all or none.
+
+    A rule is `live` (triggers go out) or `shadow` (decisions only). A file with a live rule needs --live: so nobody
+    starts sending by publishing the wrong file.
+    """
+    body = file.read_bytes()
+    try:
+        compiled = parse(body, name=str(file))
+    except PolicyError as error:
+        raise Failure(Exit.POLICY, "nothing was published:\n" + "\n".join(error.problems)) from error
+    sending = [rule.id for rule in compiled.rules if rule.mode == "live"]
+    if sending and not live:
+        rules = f"rule{'s' if len(sending) > 1 else ''} {', '.join(sending)}"
+        line = f"{rules} would send; publish with --live if that is meant, else set `mode: shadow` in {file}"
+        raise Refusal(Exit.USAGE, line)
+    _publish(settings_of(ctx), body, compiled, as_json=as_json)
+
+
+@policy.command("history")
+@as_json
+@click.pass_context
+def show_history(ctx: click.Context, *, as_json: bool) -> None:
+    """What was published, the latest last."""
+    settings = settings_of(ctx)
+    entries = history(run(settings, read_registry(settings)))
+    if as_json:
+        emit([{"policy": e.policy, "at": e.at, "by": e.by, "rules": e.rules} for e in entries])
+    elif not entries:
+        click.echo("nothing was published yet: partitions keep state and decide nothing")
+    else:
+        rows = [(e.policy[:12], e.at, e.by, _rules(e)) for e in entries]
+        table(("policy", "published", "by", "rules"), rows)
+
+
+@policy.command()
+@click.argument("digest", metavar="[HASH]", required=False)
+@as_json
+@click.pass_context
+def rollback(ctx: click.Context, *, digest: str | None, as_json: bool) -> None:
+    """Publish an earlier policy again: that of HASH (its beginning is enough), else the one before the current."""
+    settings = settings_of(ctx)
+    registry = run(settings, read_registry(settings))
+    entries = history(registry)
+    if not entries:
+        raise Refusal(Exit.USAGE, "nothing was published yet: there is nothing to go back to")
+    current = entries[-1].policy
+    hashes = list(dict.fromkeys(entry.policy for entry in reversed(entries)))
+    wanted = [h for h in hashes if (h.startswith(digest.lower()) if digest else h != current)]
+    if not wanted or (digest and len(wanted) > 1):
+        reason = f"more than one begins with {digest}" if wanted else "there is no other"
+        raise Refusal(Exit.USAGE, f"no single policy to go back to: {reason}; see `rekindle policy history`")
+    body = registry.get(f"policy/{wanted[0]}")
+    if body is None:
+        raise Refusal(Exit.POLICY, f"the registry has lost the body of {wanted[0]}; publish its file instead")
+    _publish(settings, body, parse(body, name=wanted[0][:12]), as_json=as_json)
+
+
+def _publish(settings: Settings, body: bytes, compiled: Policy, *, as_json: bool) -> None:
+    entry = run(settings, publish_policy(settings, body))
+    if as_json:
+        emit({"policy": entry.policy, "at": entry.at, "by": entry.by, "rules": entry.rules})
+        return
+    click.echo(f"published {entry.policy}; every partition decides by it from its next record on")
+    _show(compiled)
+
+
+def _modes(compiled: Policy) -> dict[str, str]:
+    return {rule.id: rule.mode for rule in compiled.rules}
+
+
+def _rules(entry: Publication) -> str:
+    return ", ".join(f"{rule} ({mode})" for rule, mode in entry.rules.items()) or "none"
+
+
+def _show(compiled: Policy) -> None:
+    if not compiled.rules:
+        click.echo("it has no rules: state is kept, nothing is decided")
+        return
+    rows = [(r.id, r.mode, _when(r), r.channel, r.template, f"{r.holdout:.0%}") for r in compiled.rules]
+    table(("rule", "mode", "due", "channel", "template", "holdout"), rows)
+
+
+def _when(rule: Rule) -> str:
+    when = rule.when
+    if isinstance(when, PAliveBelow):
+        return f"P(alive) < {when.threshold:g}, after {when.min_silence / DAY:g} d of silence"
+    return f"after {when.after / DAY:g} d of silence"

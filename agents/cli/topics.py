@@ -1,0 +1,61 @@
+"""`rekindle topics`: create them, or compare them with their declaration."""
+
+import click
+
+from agents.cli.base import Group, as_json, emit, settings_of
+from agents.kafka.admin import acl_commands, check_topics, create_commands, create_topics, plan
+from agents.kafka.connection import client_options
+from schemas.topics import DEFAULT_PARTITIONS, PARTITION_COUNTS
+
+
+@click.group(cls=Group)
+def topics() -> None:
+    """Create the topics, or compare them with what they have to be."""
+
+
+@topics.command()
+@click.option("--dry-run", is_flag=True, help="Only print the commands that do it, and the ACLs that are needed.")
+@click.option(
+    "--partitions",
+    type=click.Choice([str(count) for count in PARTITION_COUNTS]),
+    default=str(DEFAULT_PARTITIONS),
+    show_default=True,
+    help="Of the user topic; the most workers that can share it. It can't be changed later.",
+)
+@click.option("--replication", type=click.IntRange(1), help="Copies of each partition; else the broker's default.")
+@click.pass_context
+def create(ctx: click.Context, *, dry_run: bool, partitions: str, replication: int | None) -> None:
+    """Create what is missing; what exists is left as it is."""
+    settings = settings_of(ctx)
+    plans = plan(settings.topic_prefix, int(partitions), replication or -1)
+    if dry_run:
+        click.echo("# topics")
+        click.echo("\n".join(create_commands(settings.brokers, plans)))
+        click.echo("\n# who may do what; the principals are proposals")
+        click.echo("\n".join(acl_commands(settings.brokers, settings.topic_prefix, settings.app_id)))
+        return
+    created = set(create_topics(client_options(settings), plans))
+    for topic in plans:
+        done = "created" if topic.name in created else "exists"
+        count = f"{topic.partitions} partition{'s' if topic.partitions > 1 else ''}" if done == "created" else ""
+        click.echo(f"{done:8} {topic.name}  {count}".rstrip())
+    if len(created) < len(plans):
+        click.echo("run `rekindle topics check`: what existed was not changed")
+
+
+@topics.command()
+@as_json
+@click.pass_context
+def check(ctx: click.Context, *, as_json: bool) -> None:
+    """Compare all topics with what they have to be; the exit code is that of a worker that refuses to start."""
+    settings = settings_of(ctx)
+    found = check_topics(client_options(settings), settings.topic_prefix)
+    if as_json:
+        shown = [{"topic": d.topic, "difference": d.sentence, "command": d.command, "code": int(d.code)} for d in found]
+        emit({"ok": not found, "differences": shown})
+    elif not found:
+        click.echo(f"all topics under {settings.topic_prefix!r} are as they have to be")
+    for difference in () if as_json else found:
+        click.echo(f"{difference.sentence}\n    {difference.command}")
+    if found:
+        ctx.exit(found[0].code)

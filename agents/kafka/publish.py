@@ -1,0 +1,147 @@
+"""Publishing what changes the meaning of the log: policies, and control messages to every partition, all or nothing."""
+
+import asyncio
+import getpass
+import socket
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from time import time
+from typing import Final
+
+import msgspec
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import InvalidProducerEpoch, KafkaConnectionError, KafkaError, ProducerFenced
+
+from agents.exits import Exit, Refusal
+from agents.kafka.connection import client_options
+from agents.kafka.read import open_logs
+from agents.settings import Settings
+from pipeline.policy import PolicyError, parse
+from schemas.codec import encode_json, rfc3339
+from schemas.control import CONTROL_KEY, Adopt, AnyControl, Skip, control_headers
+from schemas.topics import REGISTRY, USERS
+
+HISTORY: Final = "history/"
+_PATIENCE: Final = 30.0  # s for the whole transaction
+
+
+class Publication(msgspec.Struct):
+    """Body of a registry entry `history/...`: which policy, when (RFC 3339), by whom, and the mode of each rule."""
+
+    policy: str
+    at: str
+    by: str
+    rules: dict[str, str]
+    key: str = ""
+
+
+async def publish_policy(settings: Settings, body: bytes) -> Publication:
+    """Publish a policy: its body, a history entry, and an adopt message to every partition, in one transaction.
+
+    Raises:
+        Refusal: the policy can't be read; no broker or topic; another publisher came in between. Nothing is visible
+            then.
+    """
+    try:
+        policy = parse(body)
+    except PolicyError as error:
+        raise Refusal(Exit.POLICY, f"the policy can't be used:\n{error}") from error
+    now = round(time() * 1000)
+    entry = Publication(policy.hash, rfc3339(now), _whoami(), {rule.id: rule.mode for rule in policy.rules})
+    key = f"{HISTORY}{now:013d}-{policy.hash[:12]}"
+    bodies = {f"policy/{policy.hash}": body, key: encode_json(entry)}
+    await _publish(settings, bodies, [Adopt(policy=policy.hash)])
+    entry.key = key
+    return entry
+
+
+async def publish_control(
+    settings: Settings, message: AnyControl, partitions: Collection[int] | None = None
+) -> list[int]:
+    """Append a control message to the given partitions of the user topic (None: to every one), in one transaction.
+
+    Returns:
+        The partitions.
+
+    Raises:
+        Refusal: as `publish_policy`.
+    """
+    return await _publish(settings, {}, [message], partitions)
+
+
+async def publish_skip(settings: Settings, skip: Skip) -> None:
+    """Enter into the registry that a record is to be passed over; a worker that starts from now on knows it."""
+    await _publish(settings, {f"skip/{skip.partition}/{skip.offset}": encode_json(skip)}, [])
+
+
+async def read_registry(settings: Settings) -> dict[str, bytes]:
+    """Key -> body of the registry topic, in the order in which they were written. Raises Refusal."""
+    async with open_logs(client_options(settings)) as logs:
+        return await logs.registry(settings.topic(REGISTRY.name))
+
+
+def history(registry: Mapping[str, bytes]) -> list[Publication]:
+    """What was published, in this order; the last one is what the partitions adopt."""
+    decode = msgspec.json.Decoder(Publication).decode
+    found = []
+    for key, body in registry.items():
+        if key.startswith(HISTORY):
+            entry = decode(body)
+            entry.key = key
+            found.append(entry)
+    return found
+
+
+async def _publish(
+    settings: Settings,
+    bodies: Mapping[str, bytes],
+    messages: Sequence[AnyControl],
+    partitions: Collection[int] | None = None,
+) -> list[int]:
+    users, registry = settings.topic(USERS.name), settings.topic(REGISTRY.name)
+    identity = f"{settings.app_id}-{users}-publisher"  # one for all publishers: the later one fences the earlier
+    options = client_options(settings)
+    async with open_logs(options) as logs:
+        count = await logs.count(users)
+        await logs.count(registry)
+    producer = AIOKafkaProducer(
+        **options,
+        transactional_id=identity,
+        transaction_timeout_ms=int(settings.transaction_timeout * 1000),  # short: readers wait behind an open one
+        acks="all",
+        retry_backoff_ms=20,
+    )
+    targets = sorted(range(count) if partitions is None else partitions)
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            await producer.start()
+            async with producer.transaction():
+                sent = [await producer.send(registry, body, key.encode(), partition=0) for key, body in bodies.items()]
+                for message in messages:
+                    headers = control_headers(str(type(message).__struct_config__.tag))
+                    value = encode_json(message)
+                    sent += [
+                        await producer.send(users, value, CONTROL_KEY, partition=number, headers=headers)
+                        for number in targets
+                    ]
+                await asyncio.gather(*sent)  # aiokafka commits over a batch that failed
+    except (ProducerFenced, InvalidProducerEpoch) as error:
+        line = "another publisher came in between, and nothing of this was published; look at `rekindle policy history`"
+        raise Refusal(Exit.FENCED, f"{line}, then try again") from error
+    except TimeoutError as error:
+        raise Refusal(Exit.SEND, f"publishing was not done within {_PATIENCE:.0f} s; are all brokers up?") from error
+    except KafkaConnectionError as error:
+        raise Refusal(Exit.NO_BROKER, f"no broker answers at {settings.brokers}: {error}") from error
+    except KafkaError as error:
+        raise Refusal(Exit.SEND, f"publishing failed, nothing of it is visible: {error!r}") from error
+    finally:
+        with suppress(TimeoutError, KafkaError):
+            await asyncio.wait_for(producer.stop(), 5.0)
+    return targets
+
+
+def _whoami() -> str:
+    try:
+        return f"{getpass.getuser()}@{socket.gethostname()}"
+    except (OSError, KeyError):  # a container may have a user id without a name
+        return socket.gethostname()

@@ -1,0 +1,275 @@
+"""The oracle: the same core over the whole log must give what the workers wrote: every row, every cell, every output.
+
+It finds what the shell loses, doubles or mixes up: commits, rebalances, kills. What the core itself gets wrong is found
+by the naive reference of the tests.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Any, Final
+
+import msgspec
+
+from agents.kafka.connection import client_options
+from agents.kafka.read import Logs, fold_table, open_logs
+from agents.settings import Settings
+from agents.statecheck import differences, invariants
+from pipeline.control import is_control
+from pipeline.partition import Partition
+from pipeline.position import Position, decode_position
+from pipeline.records import LogRecord
+from schemas.codec import DECODE_ERRORS, decode_control
+from schemas.control import Gap
+from schemas.topics import OUTPUTS, REGISTRY, STATE, USERS
+
+_DETAILS: Final = 200
+_PULSE: Final = 0.2  # s between two looks at how far the workers are
+
+Message = tuple[str, bytes, bytes, tuple[tuple[str, bytes], ...]]
+"""Topic, key, value and headers of an output: what has to be equal, byte by byte."""
+
+
+@dataclass
+class Evidence:
+    """Everything that was read and written, by partition. Tests may change it before `check`."""
+
+    source: str
+    """Full name of the user topic."""
+    count: int
+    registry: dict[str, bytes]
+    inputs: dict[int, list[LogRecord]]
+    state: dict[int, dict[bytes, bytes]]
+    """Latest value of each key of the state topic."""
+    outputs: dict[str, dict[int, list[LogRecord]]]
+    """By topic, without its prefix."""
+
+
+@dataclass
+class Findings:
+    """What differs. `lost`, `wrong`, `duplicate` count outputs; `state_errors` rows, cells, positions, broken sums."""
+
+    lost: int = 0
+    wrong: int = 0
+    duplicate: int = 0
+    state_errors: int = 0
+    details: list[str] = field(default_factory=list)
+    """In words; the first 200."""
+    read: int = 0
+    """Records of the user topic that were compared."""
+    behind: int = 0
+    """Records that no worker has folded yet: they are not compared."""
+    unsettled: list[int] = field(default_factory=list)
+    """Partitions that a worker had folded half of a record in: they could not be compared."""
+
+    @property
+    def ok(self) -> bool:
+        """Nothing differs, in any partition."""
+        return not (self.lost or self.wrong or self.duplicate or self.state_errors or self.unsettled)
+
+    def note(self, line: str) -> None:
+        """Keep a detail."""
+        if len(self.details) < _DETAILS:
+            self.details.append(line)
+
+
+async def verify(settings: Settings, *, wait: float = 30.0) -> Findings:
+    """Compare what lies in Kafka, once all is folded, or after `wait` seconds up to where the workers are.
+
+    Raises:
+        Refusal: no broker, or a topic is missing.
+        MissingBody, UnknownVersion, UnreadableBody, CoreError: the log can't be replayed by this release.
+    """
+    deadline = monotonic() + wait
+    while True:
+        findings = check(await gather(settings, wait=max(0.0, deadline - monotonic())), tenant=settings.tenant)
+        if not findings.unsettled or monotonic() > deadline:
+            return findings
+
+
+async def gather(settings: Settings, *, wait: float = 30.0) -> Evidence:
+    """Read all topics, in an order that makes them one picture: inputs and outputs hold what the state has folded."""
+    async with open_logs(client_options(settings)) as logs:
+        source, state = settings.topic(USERS.name), settings.topic(STATE.name)
+        count = await logs.count(source)
+        evidence = Evidence(source, count, {}, {n: [] for n in range(count)}, {n: {} for n in range(count)}, {})
+        deadline = monotonic() + wait
+        read = await _more(logs, source, evidence.inputs, await logs.starts(source))
+        folded = await logs.starts(state)
+        while True:
+            ends = await logs.ends(state)
+            async for number, records in logs.read(state, folded, ends):
+                fold_table(evidence.state[number], records)
+            folded = ends
+            if not any(map(_unread, evidence.inputs.values(), evidence.state.values())) or monotonic() >= deadline:
+                break
+            await asyncio.sleep(_PULSE)
+        await _more(logs, source, evidence.inputs, read)  # the workers may have folded some that came meanwhile
+        evidence.registry = await logs.registry(settings.topic(REGISTRY.name))
+        for topic in OUTPUTS:
+            found = evidence.outputs[topic.name] = {n: [] for n in range(count)}
+            name = settings.topic(topic.name)
+            await _more(logs, name, found, await logs.starts(name))
+    return evidence
+
+
+async def _more(logs: Logs, topic: str, found: dict[int, list[LogRecord]], starts: dict[int, int]) -> dict[int, int]:
+    ends = await logs.ends(topic)
+    async for number, records in logs.read(topic, starts, ends):
+        found[number].extend(slim(record) for record in records)
+    return ends
+
+
+def slim(record: Any) -> LogRecord:
+    """A client's record without what nobody reads."""
+    return LogRecord(record.offset, record.timestamp, record.key, record.value, record.headers)
+
+
+def _unread(inputs: list[LogRecord], state: dict[bytes, bytes]) -> int:
+    """How many records the partition row says are not folded."""
+    position = decode_position(state[b"p"]) if b"p" in state else Position()
+    return sum(1 for _ in _after(inputs, position.offset))
+
+
+def _after(inputs: list[LogRecord], offset: int) -> Iterator[LogRecord]:
+    for record in reversed(inputs):
+        if record.offset < offset:
+            return
+        yield record
+
+
+def check(evidence: Evidence, *, tenant: str = "default") -> Findings:
+    """Replay the inputs and compare. Pure: no I/O. Raises what `Partition.fold` raises."""
+    findings = Findings()
+    seen: Counter[bytes] = Counter()
+    for number in range(evidence.count):
+        state = evidence.state[number]
+        position = decode_position(state[b"p"]) if b"p" in state else Position()
+        findings.behind += _unread(evidence.inputs[number], state)
+        partition = Partition(number, evidence.count, evidence.registry, tenant=tenant, topic=evidence.source)
+        records = _folded(evidence.inputs[number], position.offset)
+        findings.read += len(records)
+        expected: Counter[Message] = Counter()
+        table: dict[bytes, bytes] = {}
+        for _ in partition.fold(records):
+            _take(partition, expected, table)
+        _take(partition, expected, table)
+        if _half_folded(position, table):
+            findings.unsettled.append(number)
+            findings.note(f"partition {number}: a worker is in the middle of record {position.offset}; try again")
+            continue
+        for line in (*differences(number, table, state), *invariants(number, state)):
+            findings.state_errors += 1
+            findings.note(line)
+        actual = Counter(_outputs_before(evidence, number, position.offset))
+        _compare(number, expected, actual, findings)
+        seen.update(message[2] for message in actual.elements() if message[0] == "triggers")
+    _unique(seen, findings)
+    return findings
+
+
+def _folded(inputs: list[LogRecord], offset: int) -> list[LogRecord]:
+    """Records before `offset`, without those that were lost before they were read, as an operator accepted."""
+    records = [record for record in inputs if record.offset < offset]
+    gaps: list[Gap] = []
+    for record in records:
+        if is_control(record):
+            try:
+                message = decode_control(record.value or b"")
+            except DECODE_ERRORS:
+                continue
+            if isinstance(message, Gap):
+                gaps.append(message)
+    return [r for r in records if not any(gap.start <= r.offset < gap.end for gap in gaps)] if gaps else records
+
+
+def _take(partition: Partition, outputs: Counter[Message], table: dict[bytes, bytes]) -> None:
+    commit = partition.commit()
+    for topic, messages in commit.outputs.items():
+        outputs.update((topic, message.key, message.value, tuple(message.headers)) for message in messages)
+    for key, value in commit.changelog:
+        if value is None:
+            table.pop(key, None)
+        else:
+            table[key] = value
+
+
+def _half_folded(actual: Position, table: dict[bytes, bytes]) -> bool:
+    """Whether the worker committed inside of the record at its offset: time has come further than the records tell."""
+    if b"p" not in table:
+        return actual.offset >= 0 and actual.horizon is not None
+    expected = decode_position(table[b"p"])
+    if actual.offset != expected.offset:
+        return False
+    return (actual.horizon or 0, actual.next_hour, actual.judged) > (
+        (expected.horizon or 0, expected.next_hour, expected.judged)
+    )
+
+
+def _outputs_before(evidence: Evidence, number: int, offset: int) -> Iterator[Message]:
+    for topic, partitions in evidence.outputs.items():
+        name = "offset" if topic == "deadletters" else "rekindle-offset"
+        for record in partitions[number]:
+            if int(dict(record.headers).get(name, b"-1")) < offset:
+                yield topic, record.key or b"", record.value or b"", tuple(record.headers)
+
+
+def _compare(number: int, expected: Counter[Message], actual: Counter[Message], findings: Findings) -> None:
+    missing = Counter(_identity(message) for message in (expected - actual).elements())
+    known = {_identity(message) for message in expected}
+    surplus: Counter[str] = Counter()
+    for message in (actual - expected).elements():
+        identity = _identity(message)
+        surplus[identity] += 1
+        if missing[identity] > 0:
+            missing[identity] -= 1
+            findings.wrong += 1
+            findings.note(f"partition {number}: wrong content: {_words(message, identity)}")
+        elif identity in known or surplus[identity] > 1:
+            findings.duplicate += 1
+            findings.note(f"partition {number}: once too often: {_words(message, identity)}")
+        else:
+            findings.wrong += 1
+            findings.note(f"partition {number}: nothing in the log leads to {_words(message, identity)}")
+    for message in expected:
+        identity = _identity(message)
+        for _ in range(missing.pop(identity, 0)):
+            findings.lost += 1
+            findings.note(f"partition {number}: lost: {_words(message, identity)}")
+
+
+class _WithId(msgspec.Struct):
+    id: str
+
+
+_with_id = msgspec.json.Decoder(_WithId).decode
+
+
+def _identity(message: Message) -> str:
+    """Topic and id; of a dead letter topic and place."""
+    topic, _, value, headers = message
+    if topic == "deadletters":
+        told = dict(headers)
+        return f"{topic} {told.get('partition', b'').decode()}:{told.get('offset', b'').decode()}"
+    try:
+        return f"{topic} {_with_id(value).id}"
+    except DECODE_ERRORS:
+        return f"{topic} {value[:40]!r}"
+
+
+def _words(message: Message, identity: str) -> str:
+    _, key, _, headers = message
+    told = {name: text.decode("utf-8", "replace") for name, text in headers}
+    offset = told.get("rekindle-offset") or told.get("offset")
+    return f"{identity} of user {key.decode('utf-8', 'replace')!r}, from record {offset}"
+
+
+def _unique(triggers: Counter[bytes], findings: Findings) -> None:
+    """No id of a trigger twice, over all partitions: a subscriber would send twice."""
+    ids = Counter(_with_id(value).id for value in triggers)
+    for identity, times in ids.items():
+        if times > 1:
+            findings.duplicate += times - 1
+            findings.note(f"the trigger {identity} exists {times} times with different content")

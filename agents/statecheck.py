@@ -1,0 +1,103 @@
+"""Comparing the rows of a state topic: with those that had to be there, and with their own sums."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from pipeline.lifecycle import DORMANT, STAGES, UNSEEN
+from pipeline.position import decode_position
+from pipeline.state import UserState, decode_row
+from pipeline.sums import GROWTH, STAGE
+from pipeline.sums.base import Cells, decode_key
+from pipeline.sums.growth import DORMANT as FELL_DORMANT
+from pipeline.sums.growth import EXPIRED, NEW, RETURNED
+
+Rows = Mapping[bytes, bytes]
+_any = msgspec.msgpack.Decoder().decode
+
+
+def differences(number: int, expected: Rows, actual: Rows) -> Iterator[str]:
+    """One line for each key that differs, saying whose row it is and in what."""
+    for key in sorted(expected.keys() | actual.keys()):
+        should, is_there = expected.get(key), actual.get(key)
+        if should == is_there:
+            continue
+        name = f"partition {number}: {_name(key)}"
+        if should is None:
+            yield f"{name} should not be there"
+        elif is_there is None:
+            yield f"{name} is missing"
+        elif unlike := ", ".join(_unlike(_fields(key, should), _fields(key, is_there))):
+            yield f"{name} differs in {unlike}"
+
+
+def _name(key: bytes) -> str:
+    kind, rest = key[:1], key[1:]
+    if kind == b"u":
+        return f"the row of user {rest.decode('utf-8', 'replace')!r}"
+    if kind == b"s":
+        name, dims = decode_key(rest)
+        return f"the cell {name} {dims}"
+    return {b"p": "the partition row", b"g": "the source guard"}.get(key, f"the key {key!r}")
+
+
+def _fields(key: bytes, value: bytes) -> Any:
+    if key[:1] == b"u":
+        return _named(decode_row(value))
+    if key == b"p":
+        return _named(decode_position(value))
+    return _any(value)
+
+
+def _named(value: Any) -> Any:
+    if isinstance(value, msgspec.Struct):
+        return {name: _named(getattr(value, name)) for name in value.__struct_fields__}
+    return value
+
+
+def _unlike(should: Any, actual: Any, path: str = "") -> Iterator[str]:
+    if isinstance(should, dict) and isinstance(actual, dict):
+        for name in should.keys() | actual.keys():
+            yield from _unlike(should.get(name), actual.get(name), f"{path}.{name}" if path else str(name))
+    elif should != actual:
+        yield f"{path or 'value'}: {actual!r} instead of {should!r}"
+
+
+def invariants(number: int, rows: Rows) -> Iterator[str]:
+    """One line for each sum that does not agree with the rows that it counts."""
+    counts = decode_position(rows[b"p"]).counts if b"p" in rows else None
+    if counts is not None and counts.read != counts.applied + counts.duplicate + counts.rejected:
+        yield (
+            f"partition {number}: read {counts.read} is not applied {counts.applied} + duplicate {counts.duplicate} "
+            f"+ rejected {counts.rejected}"
+        )
+    cells = Cells()
+    stock: Counter[tuple[str, str]] = Counter()
+    awake: Counter[str] = Counter()
+    for key, value in rows.items():
+        if key[:1] == b"s":
+            cells.restore(key[1:], value)
+        elif key[:1] == b"u":
+            state: UserState = decode_row(value)
+            kind = "user" if state.known else "visitor"
+            if state.stage != UNSEEN:
+                stock[kind, STAGES[state.stage]] += 1
+                awake[kind] += state.stage != DORMANT
+    grown: Counter[str] = Counter()
+    for (name, dims), values in cells.values.items():
+        if name == GROWTH.name:
+            grown[str(dims[1])] += values[NEW] + values[RETURNED] - values[FELL_DORMANT] - values[EXPIRED]
+        elif name == STAGE.name:
+            kind, stage = str(dims[0]), str(dims[1])
+            if values[0] != (there := stock.pop((kind, stage), 0)):
+                yield f"partition {number}: the sums say {values[0]} {kind}s {stage}, and there are {there} rows"
+    for (kind, stage), there in stock.items():
+        yield f"partition {number}: the sums say nothing of {kind}s {stage}, and there are {there} rows"
+    for kind in grown.keys() | awake.keys():
+        if grown[kind] != awake[kind]:
+            yield (
+                f"partition {number}: growth adds up to {grown[kind]} {kind}s that are not dormant, "
+                f"and there are {awake[kind]}"
+            )
