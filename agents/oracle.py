@@ -87,6 +87,7 @@ async def verify(settings: Settings, *, wait: float = 30.0) -> Findings:
         findings = check(await gather(settings, wait=max(0.0, deadline - monotonic())), tenant=settings.tenant)
         if not findings.unsettled or monotonic() > deadline:
             return findings
+        await asyncio.sleep(_PULSE)
 
 
 async def gather(settings: Settings, *, wait: float = 30.0) -> Evidence:

@@ -10,8 +10,8 @@ import msgspec
 from rich.progress import Progress
 
 from agents.cli.base import as_json, emit, progress, settings_of
-from agents.cli.files import lines, size, text_of
 from agents.exits import Exit, Refusal
+from agents.files import lines, size, text_of
 from agents.readable import sums_view, user_view
 from agents.replay import Refused, Replayed, read_line, run
 from pipeline.play import Raw

@@ -23,6 +23,7 @@ class Logs:
             bounds  # reads nothing; a committed reader's idea of the end hides what lies behind a transaction
         )
         self._admin = admin
+        self._counts: dict[str, int] = {}
 
     async def count(self, topic: str) -> int:
         """Number of partitions.
@@ -30,10 +31,13 @@ class Logs:
         Raises:
             Refusal: there is no such topic.
         """
-        (found,) = await self._admin.describe_topics([topic])
-        if found["error_code"]:
-            raise Refusal(Exit.TOPICS, f"topic {topic} does not exist; check --prefix, or run: rekindle topics create")
-        return len(found["partitions"])
+        if topic not in self._counts:
+            (found,) = await self._admin.describe_topics([topic])
+            if found["error_code"]:
+                line = f"topic {topic} does not exist; check --prefix, or run: rekindle topics create"
+                raise Refusal(Exit.TOPICS, line)
+            self._counts[topic] = len(found["partitions"])
+        return self._counts[topic]
 
     async def starts(self, topic: str) -> dict[int, int]:
         """The earliest offset of each partition."""

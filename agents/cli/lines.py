@@ -1,0 +1,90 @@
+"""One line for a person: what a trigger, a decision, an outcome or a dead letter says, and why."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from agents.files import text_of
+from schemas.decision import Decision
+from schemas.outcome import Outcome, OutcomeData
+from schemas.trigger import Gate, RecallData, Trigger
+
+_trigger = msgspec.json.Decoder(Trigger).decode
+_decision = msgspec.json.Decoder(Decision).decode
+_outcome = msgspec.json.Decoder(Outcome).decode
+
+_SAID = {
+    "silence_days": "silent for {value:g} days (the rule's limit is {threshold:g})",
+    "p_alive": "P(alive) {value:g}, below {threshold:g}",
+}
+
+
+def because(data: RecallData) -> str:
+    """What made the rule due: `silent for 30 days (the rule's limit is 30)`."""
+    found = {gate.feature: gate for gate in data.explain}
+    if "p_alive" in found:
+        silence = found.get("silence_days")
+        days = f", silent for {silence.value:g} days" if silence and isinstance(silence.value, float | int) else ""
+        return _said(found["p_alive"]) + days
+    return _said(found["silence_days"]) if "silence_days" in found else "due"
+
+
+def _said(gate: Gate) -> str:
+    return _SAID[gate.feature].format(value=gate.value, threshold=gate.threshold)
+
+
+def describe(topic: str, record: Any) -> str:
+    """The line of a record of an output topic (its short name), without the user's content."""
+    if topic == "triggers":
+        trigger = _trigger(record.value)
+        data = trigger.data
+        return (
+            f"{_minute(trigger.time)}  {trigger.subject}  {data.rule_id}: {data.channel} {data.template_id}: "
+            f"{because(data)}; until {_minute(data.expires_at)}"
+        )
+    if topic == "decisions":
+        decision = _decision(record.value)
+        why = ", ".join(decision.data.reasons)
+        return (
+            f"{_minute(decision.time)}  {decision.subject}  {decision.data.rule_id}: {decision.data.decision}"
+            f"{f' ({why})' if why else ''}: {because(decision.data)}"
+        )
+    if topic == "outcomes":
+        outcome = _outcome(record.value)
+        what = outcome.data
+        return f"{_minute(outcome.time)}  {what.user}  {what.rule_id} {what.arm}: {_ending(what)}"
+    told = headers_of(record)
+    key = (record.key or b"").decode("utf-8", "replace")
+    return (
+        f"{moment(record.timestamp)}  {told.get('reason')}: {told.get('message')}  "
+        f"(partition {told.get('partition')}, offset {told.get('offset')}, key {key!r})"
+    )
+
+
+def _ending(outcome: OutcomeData) -> str:
+    if outcome.recalled and outcome.latency is not None:
+        worth = "" if outcome.value is None else f", worth {outcome.value:,} minor units of {outcome.currency}"
+        return f"recalled after {outcome.latency / 86_400_000:.1f} days{worth}"
+    if outcome.returned_at:
+        return f"came back at {_minute(outcome.returned_at)}, without the goal"
+    return "not recalled"
+
+
+def headers_of(record: Any) -> dict[str, str]:
+    """Headers as text."""
+    return {name: value.decode("utf-8", "replace") for name, value in record.headers}
+
+
+def document(record: Any) -> dict[str, Any]:
+    """A dead letter for JSON: its headers, its key and the raw bytes."""
+    return {**headers_of(record), "key": text_of(record.key or b""), "value": text_of(record.value or b"")}
+
+
+def moment(ms: int) -> str:
+    """A time in ms as `2025-03-01 12:00` UTC."""
+    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def _minute(text: str) -> str:
+    return text[:16].replace("T", " ")

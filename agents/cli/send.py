@@ -1,0 +1,174 @@
+"""`rekindle send`: events from a file to the user topic, each checked as the worker will check it."""
+
+from __future__ import annotations
+
+import asyncio
+from decimal import Decimal
+from time import time
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import click
+import msgspec
+
+from agents.cli.base import as_json, emit, progress, run, settings_of
+from agents.exits import Exit
+from agents.files import lines, size
+from agents.kafka.connection import client_options
+from agents.kafka.publish import history, read_registry
+from agents.kafka.read import open_logs
+from agents.settings import Settings
+from pipeline.admission import Channels, Rejection, admit
+from pipeline.play import read_raw
+from pipeline.policy import DEFAULT, Policy, parse
+from pipeline.records import LogRecord
+from schemas.codec import DECODE_ERRORS, encode_json
+from schemas.control import CONTROL_KEY
+from schemas.topics import USERS
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Iterator
+
+_BATCH: Final = 5_000  # events whose delivery is awaited together
+_SHOWN: Final = 20  # refused lines on the terminal
+_decode: Final = msgspec.json.Decoder(float_hook=Decimal).decode
+
+
+class Checked(NamedTuple):
+    """An event as it would be sent; `refusal` says why it would be a dead letter."""
+
+    place: int
+    key: bytes
+    value: bytes
+    refusal: Rejection | None
+
+
+class Admission:
+    """What the worker checks of a record alone, under the policy that was published last."""
+
+    def __init__(self, policy: Policy, *, backfill: bool = False) -> None:
+        self._policy = policy
+        self._channels = Channels(policy)
+        self._backfill = backfill
+
+    def check(self, place: int, value: bytes) -> Checked:
+        """Check an event's bytes; `place` is its line, or whatever the caller knows it by."""
+        if self._backfill:
+            value = as_backfill(value)
+        raw = read_raw(value)
+        key = raw.key or b""
+        now = round(time() * 1000)
+        if key == CONTROL_KEY:
+            why = "the id is reserved for control messages"
+            return Checked(place, key, value, Rejection("forged_control", "control", why))
+        item = admit(LogRecord(0, now, key, value), self._policy, self._channels, now)
+        if isinstance(item, Rejection):
+            return Checked(place, key, value, item)
+        if item.time > now + self._policy.skew:
+            why = "later than now and the allowed skew"
+            return Checked(place, key, value, Rejection("time_in_future", "time", why))
+        return Checked(place, key, value, None)
+
+
+def as_backfill(value: bytes) -> bytes:
+    """The event with `context.backfill` set; bytes that are no JSON object stay as they are."""
+    try:
+        event = _decode(value)
+    except DECODE_ERRORS:
+        return value
+    if not isinstance(event, dict):
+        return value
+    context = event.get("context")
+    event["context"] = {**(context if isinstance(context, dict) else {}), "backfill": True}
+    return bytes(encode_json(event))
+
+
+async def current_admission(settings: Settings, *, backfill: bool) -> Admission:
+    """By the policy that was published last; by the built-in one if none was."""
+    registry = await read_registry(settings)
+    entries = history(registry)
+    body = registry.get(f"policy/{entries[-1].policy}") if entries else None
+    return Admission(DEFAULT if body is None else parse(body), backfill=backfill)
+
+
+async def deliver(settings: Settings, events: Iterable[Checked]) -> AsyncIterator[int]:
+    """Append events to the user topic; yields how many have been acknowledged since the last time."""
+    from aiokafka import AIOKafkaProducer  # noqa: PLC0415 0.1 s
+
+    users, options = settings.topic(USERS.name), client_options(settings)
+    async with open_logs(options) as logs:
+        await logs.count(users)
+    producer: Any = AIOKafkaProducer(
+        **options, acks="all", enable_idempotence=True, linger_ms=20, compression_type="zstd", max_batch_size=1 << 19
+    )
+    await producer.start()
+    try:
+        sent: list[asyncio.Future[Any]] = []
+        for event in events:
+            sent.append(await producer.send(users, event.value, event.key))  # partitioned by murmur2, as Java does
+            if len(sent) >= _BATCH:
+                await asyncio.gather(*sent)
+                yield len(sent)
+                sent.clear()
+        await asyncio.gather(*sent)
+        yield len(sent)
+    finally:
+        await producer.stop()
+
+
+@click.command()
+@click.argument("file")
+@click.option("--backfill", is_flag=True, help="Imported history: updates state, sends nothing, never moves the clock.")
+@click.option("--dry-run", is_flag=True, help="Only check.")
+@as_json
+@click.pass_context
+def send(ctx: click.Context, *, file: str, backfill: bool, dry_run: bool, as_json: bool) -> None:
+    """Append the events in FILE (JSON lines, plain or gzip; `-` is stdin) to the user topic.
+
+    Each line is checked first, as the worker will check it; one that would become a dead letter is not sent but named.
+    The exit code is 2 if any was.
+    """
+    settings = settings_of(ctx)
+    admission = Admission(DEFAULT, backfill=backfill) if dry_run else None
+    refused: list[Checked] = []
+    read = sent = 0
+
+    def accepted(admission: Admission) -> Iterator[Checked]:
+        nonlocal read
+        for number, text in lines(file):
+            read += 1
+            checked = admission.check(number, text)
+            if checked.refusal is None:
+                yield checked
+            else:
+                refused.append(checked)
+
+    async def send_all() -> None:
+        nonlocal sent
+        with progress(quiet=as_json) as bar:
+            task = bar.add_task("sending", total=None if size([file]) is None else _count(file))
+            async for count in deliver(settings, accepted(await current_admission(settings, backfill=backfill))):
+                sent += count
+                bar.update(task, completed=read)
+
+    if admission is not None:
+        sent = sum(1 for _ in accepted(admission))
+    else:
+        run(settings, send_all())
+    if as_json:
+        named = [
+            {"line": e.place, "reason": e.refusal.reason, "message": e.refusal.message} for e in refused if e.refusal
+        ]
+        emit({"read": read, "sent": 0 if dry_run else sent, "valid": sent, "refused": named})
+    else:
+        for event in refused[:_SHOWN]:
+            if event.refusal is not None:
+                click.echo(f"line {event.place}: {event.refusal.reason}: {event.refusal.message}", err=True)
+        if len(refused) > _SHOWN:
+            click.echo(f"... and {len(refused) - _SHOWN:,} more (--json names all)", err=True)
+        click.echo(f"{read:,} read, {sent:,} {'valid' if dry_run else 'sent'}, {len(refused):,} refused")
+    if refused:
+        ctx.exit(Exit.USAGE)
+
+
+def _count(name: str) -> int:
+    return sum(1 for _ in lines(name))
