@@ -1,0 +1,296 @@
+"""Workers as processes on a real Kafka, steady input, and the oracle that looks for the traces of a fault."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from time import monotonic
+from typing import Any, Final, Self
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from agents.exits import Exit, Refusal
+from agents.kafka.admin import create_topics, delete_topics, plan
+from agents.kafka.publish import publish_control, publish_policy
+from agents.local import LocalKafka
+from agents.oracle import Findings, verify
+from agents.process import spawn_bound
+from agents.settings import load_settings
+from schemas.control import Domain, Pause, Resume, TimeDomain
+from tests.faults.feed import POLICY, Feed, Placed
+
+ROOT: Final = Path(__file__).parents[2]
+SESSION: Final = 3.0  # s; the broker must allow it (BROKER_SETTINGS)
+BROKER_SETTINGS: Final = {"group.min.session.timeout.ms": "1000"}
+_HOUR_SECONDS: Final = 0.12  # a virtual hour of the feed
+_PATIENCE: Final = 90.0  # s until everything is folded
+_RESTARTED: Final = {-signal.SIGKILL, Exit.NO_BROKER, Exit.FENCED, Exit.SEND}  # what a supervisor restarts after
+
+_WORKER: Final = (
+    "import sys; from agents.app import run; from agents.settings import load_settings; sys.exit(run(load_settings()))"
+)
+_PUBLISHER: Final = """
+import asyncio, sys
+from aiokafka import AIOKafkaProducer
+from schemas.control import CONTROL_KEY, control_headers
+
+async def main(brokers, topic, count):
+    identity = dict(transactional_id=topic + "-killed", transaction_timeout_ms=3000)
+    producer = AIOKafkaProducer(bootstrap_servers=brokers, **identity)
+    await producer.start()
+    for body in (b'{"type":"resume"}', b'{"type":"pause"}'):
+        await producer.begin_transaction()
+        kind = body.decode().split('"')[3]
+        for number in range(count):
+            await producer.send_and_wait(topic, body, CONTROL_KEY, number, headers=control_headers(kind))
+        if kind == "resume":
+            await producer.commit_transaction()
+    print("open", flush=True)
+    await asyncio.sleep(60)
+
+asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))
+"""
+"""Leaves a committed transaction, then an open one that would stop all sending."""
+
+
+@dataclass
+class Worker:
+    """A worker process. `planned`: its end is waited for by a fault, so the supervisor leaves it alone."""
+
+    name: str
+    process: subprocess.Popen[Any]
+    log: Path
+    begins: int
+    """Where its part of the log begins, bytes."""
+    planned: bool = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether it has opened a partition."""
+        with self.log.open("rb") as log:
+            log.seek(self.begins)
+            return b"partition_ready" in log.read()
+
+
+@dataclass
+class Check:
+    """What the oracle found after a fault."""
+
+    findings: Findings
+    failures: list[str] = field(default_factory=list)
+    """What else went wrong: records that were never folded, a worker that ended with a code that no fault explains."""
+
+    @property
+    def ok(self) -> bool:
+        """Nothing was lost, wrong or doubled, and nothing is stuck."""
+        return self.findings.ok and not self.failures
+
+    @property
+    def words(self) -> str:
+        """For a person."""
+        return "\n".join([*self.failures, *self.findings.details[:20]])
+
+
+class Cluster:
+    """Topics under a prefix of their own, two workers with a supervisor, and a feed. An async context manager.
+
+    Args:
+        kafka: running, with BROKER_SETTINGS.
+        prefix: of the topics; also names the group.
+        folder: for the workers' logs.
+        seed: of the feed and of everything random.
+        partitions: of the user topic.
+        domain: of the log; only `played` can be fed.
+    """
+
+    def __init__(
+        self,
+        kafka: LocalKafka,
+        prefix: str,
+        folder: Path,
+        seed: str,
+        *,
+        partitions: int = 4,
+        domain: TimeDomain = "played",
+    ) -> None:
+        self.kafka = kafka
+        self.random = Random(seed)
+        self.workers: dict[str, Worker] = {}
+        self.ends: list[tuple[str, int]] = []
+        """Ends that the supervisor saw: (worker, exit code)."""
+        self.partitions = partitions
+        self.settings = load_settings(brokers=kafka.bootstrap, topic_prefix=prefix, app_id=prefix.strip("."))
+        self.feed = Feed(seed, partitions)
+        self._domain = domain
+        self._folder = folder
+        self._failures: list[str] = []
+        self._feeding = asyncio.Event()
+        self._fed = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Self:
+        """Create the topics, publish time domain and policy; no worker runs yet."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        client = {"bootstrap_servers": self.kafka.bootstrap}
+        await asyncio.to_thread(create_topics, client, plan(self.settings.topic_prefix, self.partitions))
+        if self._domain == "played":
+            await publish_control(self.settings, Domain("played"))
+        await publish_policy(self.settings, POLICY.encode())
+        self._producer = AIOKafkaProducer(**client, acks="all", enable_idempotence=True, linger_ms=5)
+        await self._producer.start()
+        self._tasks = [asyncio.create_task(self._supervise()), asyncio.create_task(self._feed())]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """End all processes and delete the topics."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for worker in self.workers.values():
+            worker.process.kill()
+            worker.process.wait()
+        with suppress(KafkaError, TimeoutError):
+            await asyncio.wait_for(self._producer.stop(), 5.0)
+        with suppress(Refusal):
+            await asyncio.to_thread(
+                delete_topics, {"bootstrap_servers": self.kafka.bootstrap}, self.settings.topic_prefix
+            )
+
+    # ---- workers
+
+    def start(self, name: str, failpoint: str | None = None) -> Worker:
+        """Start a worker, or start it anew; `failpoint` as in REKINDLE_FAILPOINT."""
+        log = self._folder / f"{name}.log"
+        own = {
+            "BROKERS": self.kafka.bootstrap,
+            "TOPIC_PREFIX": self.settings.topic_prefix,
+            "APP_ID": self.settings.app_id,
+            "SESSION_TIMEOUT": str(SESSION),
+            "TRANSACTION_TIMEOUT": "5",
+            "COMMIT_INTERVAL": "0.1",
+            "TICK_AFTER": "1",
+            "METRICS_PORT": "0",
+            "FAILPOINT": failpoint,
+        }
+        env = {key: value for key, value in os.environ.items() if not key.startswith("REKINDLE_")}
+        env |= {f"REKINDLE_{key}": value for key, value in own.items() if value}
+        with log.open("ab") as out:
+            begins = out.tell()
+            process = spawn_bound([sys.executable, "-c", _WORKER], stdout=out, stderr=out, env=env, cwd=ROOT)
+        self.workers[name] = worker = Worker(name, process, log, begins)
+        return worker
+
+    async def ready(self) -> None:
+        """Until every worker has a partition."""
+        async with asyncio.timeout(60):
+            while not all(worker.ready for worker in self.workers.values() if not worker.planned):  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+
+    async def ended(self, worker: Worker, expected: int, seconds: float) -> None:
+        """Wait for a planned end; another code, or none, is a failure."""
+        deadline = monotonic() + seconds
+        while worker.process.poll() is None and monotonic() < deadline:  # noqa: ASYNC110 a process tells nobody
+            await asyncio.sleep(0.05)
+        code = worker.process.poll()
+        if code is None:
+            worker.process.kill()
+        if code != expected:
+            self._failures.append(
+                f"{worker.name} ended with {code} instead of {expected} within {seconds:.0f} s: {_last(worker)}"
+            )
+
+    async def _supervise(self) -> None:
+        while True:
+            await asyncio.sleep(0.1)
+            for worker in list(self.workers.values()):
+                code = worker.process.poll()
+                if code is None or worker.planned:
+                    continue
+                self.ends.append((worker.name, code))
+                if code not in _RESTARTED:
+                    self._failures.append(f"{worker.name} ended with {code}: {_last(worker)}")
+                await asyncio.sleep(0.3)
+                self.start(worker.name)
+
+    # ---- input
+
+    async def _feed(self) -> None:
+        while True:
+            self._fed.set()
+            await self._feeding.wait()
+            self._fed.clear()
+            began = monotonic()
+            await self.send(self.feed.hour())
+            if self.random.random() < 0.01:
+                message = self.random.choice((Pause("silent"), Resume(), Resume()))
+                with suppress(Refusal):
+                    await publish_control(self.settings, message)
+            await asyncio.sleep(max(0.0, began + _HOUR_SECONDS - monotonic()))
+
+    async def send(self, records: Iterable[Placed]) -> None:
+        """Append records and wait. A record that a broker never took, or took twice, is no matter: the log counts."""
+        topic = self.settings.topic("users")
+        futures = []
+        for partition, entry in records:
+            futures.append(
+                await self._producer.send(
+                    topic, entry.value, entry.key, partition=partition, headers=list(entry.headers)
+                )
+            )
+        await asyncio.gather(*futures, return_exceptions=True)
+
+    def go(self) -> None:
+        """Feed."""
+        self._feeding.set()
+
+    async def pause(self, low: float = 0.3, high: float = 2.0) -> None:
+        """Let some time pass, while input flows: a random one."""
+        await asyncio.sleep(self.random.uniform(low, high))
+
+    # ---- the look at it
+
+    async def check(self) -> Check:
+        """Stop the feed, wait until everything is folded, and ask the oracle."""
+        self._feeding.clear()
+        await self._fed.wait()
+        failures, self._failures = self._failures, []
+        try:
+            findings = await verify(self.settings, wait=_PATIENCE)
+        except Refusal as refusal:
+            return Check(Findings(), [*failures, f"the oracle: {refusal.line}"])
+        if findings.behind:
+            failures.append(f"{findings.behind} records were not folded within {_PATIENCE:.0f} s")
+            failures += [f"{worker.name}: {_last(worker)}" for worker in self.workers.values()]
+        if not findings.read:
+            failures.append("there was nothing to compare")
+        return Check(findings, failures)
+
+
+def _last(worker: Worker) -> str:
+    lines = worker.log.read_text(errors="replace").splitlines()
+    return lines[-1][:500] if lines else "it said nothing"
+
+
+async def kill_publisher(cluster: Cluster) -> None:
+    """A transactional publisher is killed with its transaction open at the tail of every partition."""
+    command = [
+        sys.executable,
+        "-c",
+        _PUBLISHER,
+        cluster.kafka.bootstrap,
+        cluster.settings.topic("users"),
+        str(cluster.partitions),
+    ]
+    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, cwd=ROOT)
+    assert process.stdout is not None
+    said = await asyncio.wait_for(process.stdout.readline(), 20)
+    process.kill()
+    await process.wait()
+    assert said == b"open\n"

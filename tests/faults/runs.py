@@ -1,0 +1,45 @@
+"""Runs of a fault: on a cluster under load, each followed by a look at everything that was written."""
+
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from time import monotonic
+from typing import Final, NamedTuple
+from uuid import uuid4
+
+from agents.local import LocalKafka
+from tests.faults.faults import NAMES, SWEEP, UNDER_LOAD, sweep
+from tests.faults.harness import Check, Cluster
+
+FAULTS: Final = (*UNDER_LOAD, SWEEP)
+_TOGETHER: Final = 5  # runs on one cluster: the oracle replays the whole log each time
+
+
+class Run(NamedTuple):
+    """One run, and what was seen after it."""
+
+    fault: str
+    number: int
+    check: Check
+    seconds: float
+
+
+async def runs_of(kafka: LocalKafka, fault: str, numbers: range, seed: str, folder: Path) -> AsyncGenerator[Run, None]:
+    """Do a fault several times; the same ones for the same seed."""
+    together = 1 if fault == SWEEP else _TOGETHER
+    for first in numbers[::together]:
+        name = f"{fault.replace(' ', '-')}-{first}"
+        cluster = Cluster(kafka, f"f{uuid4().hex[:8]}.", folder / name, f"{seed}/{fault}/{first}")
+        async with cluster:
+            for worker in NAMES:
+                cluster.start(worker)
+            await cluster.ready()
+            for number in range(first, min(first + together, numbers.stop)):
+                began = monotonic()
+                if fault == SWEEP:
+                    await sweep(cluster)
+                else:
+                    cluster.go()
+                    await cluster.pause(0.5, 3.0)
+                    await UNDER_LOAD[fault](cluster)
+                    await cluster.pause(0.3, 2.0)
+                yield Run(fault, number, await cluster.check(), monotonic() - began)
