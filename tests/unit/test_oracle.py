@@ -1,0 +1,189 @@
+from dataclasses import replace
+
+import msgspec
+import pytest
+
+from agents.oracle import Evidence, Findings, check
+from pipeline.partition import Partition
+from pipeline.position import decode_position
+from pipeline.records import LogRecord
+from schemas.partitioner import partition_of
+from tests.builders import POLICY, adopt, at, event, gap, history, log, order, played, registry, tick, ticks
+
+COUNT = 2
+TOPICS = ("triggers", "decisions", "outcomes", "deadletters")
+
+
+def users(number: int, many: int) -> list[str]:
+    return [u for u in (f"user-{n}" for n in range(100)) if partition_of(u.encode(), COUNT) == number][:many]
+
+
+def inputs(number: int) -> list[LogRecord]:
+    """Six users silent from the first day on, one of whom is back after the trigger; a bad record; ticks to day 45."""
+    names = users(number, 6)
+    return history(
+        [event(at(0, 0, 5 * n), name, source="google") for n, name in enumerate(names)],
+        order(at(0, 1), names[0], 30),
+        event(at(0, 1), names[0], key=b"somebody-else"),
+        ticks(at(0, 6), at(33), 6 * 3_600_000),
+        event(at(33, 0, 30), names[1]),
+        ticks(at(33, 6), at(45), 6 * 3_600_000),
+    )
+
+
+@pytest.fixture
+def evidence() -> Evidence:
+    """What two partitions that work well leave behind."""
+    found = Evidence("users", COUNT, registry(POLICY), {}, {}, {topic: {} for topic in TOPICS})
+    for number in range(COUNT):
+        found.inputs[number] = inputs(number)
+        write(found, number, found.inputs[number])
+    return found
+
+
+def write(found: Evidence, number: int, records: list[LogRecord]) -> None:
+    """Fold records, and keep what comes out as the workers do."""
+    partition = Partition(number, COUNT, found.registry)
+    state = found.state[number] = {}
+    for topic in TOPICS:
+        found.outputs[topic][number] = []
+    for start in range(0, len(records), 7):
+        for _ in partition.fold(records[start : start + 7]):
+            pass
+        commit = partition.commit()
+        for key, value in commit.changelog:
+            if value is None:
+                state.pop(key, None)
+            else:
+                state[key] = value
+        for topic, messages in commit.outputs.items():
+            kept = found.outputs[topic][number]
+            kept.extend(LogRecord(len(kept), 0, m.key, m.value, m.headers) for m in messages)
+
+
+def counts(findings: Findings) -> tuple[int, int, int, int]:
+    return findings.lost, findings.wrong, findings.duplicate, findings.state_errors
+
+
+def test_what_the_core_wrote_agrees(evidence: Evidence) -> None:
+    findings = check(evidence)
+    assert findings.ok, findings.details
+    assert findings.read == sum(map(len, evidence.inputs.values()))
+    assert len(evidence.outputs["triggers"][0]) == 6
+    assert evidence.outputs["outcomes"][1]
+    assert evidence.outputs["deadletters"][1]
+
+
+@pytest.mark.parametrize("topic", TOPICS)
+def test_a_lost_a_doubled_and_a_foreign_output(evidence: Evidence, topic: str) -> None:
+    found = evidence.outputs[topic][1]
+    first = found.pop(0)
+    findings = check(evidence)
+    assert counts(findings) == (1, 0, 0, 0)
+    assert findings.details[0].startswith(f"partition 1: lost: {topic} ")
+    found += [first, first]
+    assert counts(check(evidence)) == (0, 0, 1, 0)
+    found.pop()
+    if topic == "deadletters":
+        foreign = first._replace(headers=[(n, b"0" if n == "offset" else v) for n, v in first.headers])
+    else:
+        assert first.value is not None
+        foreign = first._replace(value=msgspec.json.encode(msgspec.json.decode(first.value) | {"id": "another"}))
+    found.append(foreign)
+    assert counts(check(evidence)) == (0, 1, 0, 0)
+
+
+def test_changed_content_is_wrong_once(evidence: Evidence) -> None:
+    found = evidence.outputs["decisions"][0]
+    assert found[2].value is not None
+    found[2] = found[2]._replace(value=found[2].value.replace(b"send", b"sand"))
+    findings = check(evidence)
+    assert counts(findings)[:2] in {(0, 1), (1, 1)}  # its id names the verdict, too
+    assert not findings.ok
+
+
+def test_a_trigger_twice_with_different_content_is_a_duplicate(evidence: Evidence) -> None:
+    found = evidence.outputs["triggers"][0]
+    assert found[0].value is not None
+    found.append(found[0]._replace(value=found[0].value.replace(b"come-back", b"come-here")))
+    assert check(evidence).duplicate >= 1
+
+
+def test_a_row_that_is_missing_stale_or_too_many(evidence: Evidence) -> None:
+    key = b"u" + users(0, 1)[0].encode()
+    state = evidence.state[0]
+    row = state.pop(key)
+    findings = check(evidence)
+    assert findings.state_errors >= 2  # the row, and the sums that count it
+    assert f"partition 0: the row of user '{key[1:].decode()}' is missing" in findings.details
+    state[key] = state[b"u" + users(0, 2)[1].encode()]
+    assert any("differs in" in line and "activity" in line for line in check(evidence).details)
+    state[key] = row
+    state[b"ustranger"] = row
+    assert any("'stranger' should not be there" in line for line in check(evidence).details)
+
+
+def test_a_cell_that_was_counted_twice(evidence: Evidence) -> None:
+    state = evidence.state[1]
+    key = next(key for key in state if key.startswith(b"schannels"))
+    state[key] = msgspec.msgpack.encode([2 * n for n in msgspec.msgpack.decode(state[key])])
+    findings = check(evidence)
+    assert counts(findings) == (0, 0, 0, 1)
+    assert "the cell channels" in findings.details[0]
+
+
+def test_growth_and_stage_have_to_add_up_even_if_both_sides_agree(evidence: Evidence) -> None:
+    from agents.statecheck import invariants
+
+    state = evidence.state[0]
+    assert not list(invariants(0, state))
+    del state[b"u" + users(0, 1)[0].encode()]
+    lines = list(invariants(0, state))
+    assert any("the sums say 6 users" in line or "the sums say" in line for line in lines)
+
+
+def test_what_is_not_folded_yet_is_not_compared(evidence: Evidence) -> None:
+    whole = evidence.inputs[0]
+    write(evidence, 0, whole[:40])
+    findings = check(evidence)
+    assert findings.ok, findings.details
+    assert findings.behind == len(whole) - 40
+    evidence.state[1] = {}
+    for topic in TOPICS:
+        evidence.outputs[topic][1] = []
+    findings = check(evidence)
+    assert findings.ok, findings.details
+    assert findings.behind == len(whole) - 40 + len(evidence.inputs[1])
+
+
+def test_a_worker_inside_of_a_record_is_told_apart_from_a_wrong_one(evidence: Evidence) -> None:
+    many = [f"user-{n}" for n in range(20_000) if partition_of(f"user-{n}".encode(), COUNT) == 0]
+    records = log(played(), tick(at(0)), adopt(), [event(at(0, 0, 30), user) for user in many], tick(at(40)))
+    partition = Partition(0, COUNT, evidence.registry)
+    state: dict[bytes, bytes] = {}
+    for _ in partition.fold(records):
+        state.update((k, v) for k, v in partition.commit().changelog if v is not None)
+        position = decode_position(state[b"p"])
+        if position.offset == len(records) - 1 and position.next_hour > at(15) // 3_600_000:
+            break
+    evidence.inputs[0], evidence.state[0] = records, state
+    findings = check(evidence)
+    assert findings.unsettled == [0]
+    assert counts(findings) == (0, 0, 0, 0)
+    assert not findings.ok
+
+
+def test_an_accepted_gap_is_not_replayed() -> None:
+    found = Evidence("users", 1, registry(POLICY), {}, {}, {topic: {} for topic in TOPICS})
+    names = ("ann", "bob", "cem")
+    entries = [event(at(0, 0, n), name) for n, name in enumerate(names)]
+    records = log(played(), tick(at(0)), adopt(), entries, gap(4, 6), event(at(0, 0, 6), "dan"))
+    kept = [record for record in records if not 4 <= record.offset < 6]
+    partition = Partition(0, 1, found.registry)
+    for _ in partition.fold(kept):
+        pass
+    found = replace(found, inputs={0: records}, state={0: {k: v for k, v in partition.commit().changelog if v}})
+    found.outputs = {topic: {0: []} for topic in TOPICS}
+    findings = check(found)
+    assert findings.ok, findings.details
+    assert findings.read == len(kept)
