@@ -95,7 +95,8 @@ def step(state: UserState, item: Happening | Deadline, context: Context) -> Tran
         dates_silence = item.time > state.activity.last
         if dates_silence and item.backfill:  # history: what fell due in it is nobody's return
             state.decided = max(state.decided, item.settled, item.time - context.dark * HOUR)
-        if item.time // HOUR >= state.wake or state.epoch != context.epoch:
+        # The hour of a wake-up is never a closed one, so it says nothing about what lies before a late event.
+        if item.settled or item.time // HOUR >= state.wake or state.epoch != context.epoch:
             settle(state, item.user, item.time, context, effects, revealed_by="event")
         if dates_silence and item.settled > state.decided:
             state.decided = item.settled

@@ -134,10 +134,10 @@ def logs(draw: Any, *, live: bool | None = None, ordered: bool = False, policies
     sent: list[Entry] = []
     for number in range(draw(st.integers(1, 30))):
         step = draw(simple(STEPS))
-        if step:
-            clock += step
-            if step >= HOUR or not live:
-                entries.append(now(clock) if live else tick(clock))
+        pace = draw(simple((6 * HOUR, step))) if step > 6 * HOUR else step
+        for passed in [*range(pace, step, pace), step] if step else ():
+            entries.append(now(clock + passed) if live else tick(clock + passed))
+        clock += step
         match draw(simple(("event",) * 12 + ("again", "poison", "control"))):
             case "again" if sent:
                 entries.append(draw(simple(sent[-8:]))._replace(appended=clock))

@@ -470,7 +470,8 @@ class Naive:
 
     def observe(self, user: User, time: int, message_id: str) -> bool:
         """Whether the day is newly counted."""
-        dark = sum(hour < time // HOUR for hour in self.dark_hours)
+        forgotten = max(self.dark_hours, default=0) - 8 * 24  # older dark hours count as before every moment
+        dark = sum(hour < time // HOUR or hour <= forgotten for hour in self.dark_hours)
         user.last_id = message_id if user.known and time >= user.last else user.last_id
         day, before = time // DAY, user.last // DAY
         if not user.days:
