@@ -1,0 +1,101 @@
+"""Plays a history into the user topic: its events to the partitions of their keys, its ticks to every one, so many
+virtual days a second.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from time import monotonic
+from typing import Any, Final, Self
+
+from aiokafka import AIOKafkaProducer
+
+from agents.kafka.connection import client_options
+from agents.settings import Settings
+from pipeline.play import Play, Raw, control_record, history_span, play
+from schemas.control import Domain, Tick
+from schemas.partitioner import partition_of
+from schemas.topics import USERS
+
+_SLICE: Final = 0.05  # s of wall clock that travel together
+
+Message = tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]
+
+
+class Player:
+    """Appends a history. An async context manager; `count` is the number of partitions of the user topic."""
+
+    def __init__(self, settings: Settings, count: int, raws: Sequence[Raw]) -> None:
+        self._topic = settings.topic(USERS.name)
+        self._count = count
+        self._raws = raws
+        # idempotent: a batch that is sent again after a lost answer is appended once
+        self._producer = AIOKafkaProducer(**client_options(settings), acks="all", enable_idempotence=True)
+        self.start, self.end = history_span(raws) or (0, 0)
+        """First and last time of an event, ms."""
+        self.now = self.start
+        """How far the history has been played, ms."""
+
+    async def __aenter__(self) -> Self:
+        """Connect."""
+        await self._producer.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Leave."""
+        await self._producer.stop()
+
+    async def declare(self) -> None:
+        """Say in every partition that time is the player's: the first record, before any policy is adopted."""
+        await self._append([self._to_all(Domain("played"))] * self._count)
+
+    async def perform(self, seconds: float, played: Callable[[], None] = lambda: None) -> None:
+        """Append everything, evenly in virtual time over `seconds`; `played` is called after each slice.
+
+        Raises:
+            KafkaError: the brokers do not take it.
+        """
+        speed = (self.end - self.start) / seconds
+        began = monotonic()
+        logs: list[list[Message]] = [[] for _ in range(self._count)]
+        for step in play(self._raws, None):
+            if isinstance(step.control, Domain):
+                continue
+            time = step.control.time if isinstance(step.control, Tick) else step.raw.time if step.raw else None
+            ahead = (time or self.now) - self.start - (monotonic() - began) * speed
+            if ahead > 0 and any(logs):
+                await self._append(logs)
+                logs = [[] for _ in range(self._count)]
+                played()
+                await asyncio.sleep(_SLICE)
+            self._add(step, logs)
+            self.now = max(self.now, time or 0)
+        await self._append(logs)
+        played()
+
+    def _add(self, step: Play, logs: list[list[Message]]) -> None:
+        if step.control is not None:
+            for log, message in zip(logs, [self._to_all(step.control)] * self._count, strict=True):
+                log.extend(message)
+        elif step.raw is not None:
+            key = step.raw.key or b""
+            logs[partition_of(key, self._count)].append((key, step.raw.value, []))
+
+    def _to_all(self, control: Any) -> list[Message]:
+        record = control_record(control)
+        return [(record.key, record.value, list(record.headers))]
+
+    async def _append(self, logs: Sequence[Sequence[Message]]) -> None:
+        """Append each partition's messages in their order, and wait until they are there."""
+        batches = [(number, batch) for number, log in enumerate(logs) for batch in self._batches(log)]
+        sent = [await self._producer.send_batch(batch, self._topic, partition=number) for number, batch in batches]
+        await asyncio.gather(*sent)
+
+    def _batches(self, log: Sequence[Message]) -> Iterator[Any]:
+        batch = self._producer.create_batch()
+        for key, value, headers in log:
+            if batch.append(key=key, value=value, timestamp=None, headers=headers) is None:  # full
+                yield batch
+                batch = self._producer.create_batch()
+                batch.append(key=key, value=value, timestamp=None, headers=headers)
+        if batch.record_count():
+            yield batch

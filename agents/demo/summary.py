@@ -1,0 +1,213 @@
+"""What the demo ends with: the counts, the users, the decisions, who came back, the channels, and if it all adds up."""
+
+import shlex
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import sqrt
+from pathlib import Path
+from typing import Final
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from agents.demo.history import BROKEN, CUSTOMERS, PURCHASES, REPEATED
+from agents.demo.view import COLORS
+from agents.oracle import Findings
+from agents.settings import Settings
+from pipeline.position import Counts
+from pipeline.sums import CHANNELS, DECISIONS, OUTCOMES
+from pipeline.sums.base import Dims
+from pipeline.sums.channels import BUYERS, NEW_USERS, ORDERS, REVENUE
+from pipeline.sums.outcomes import DECIDED, MEASURED, RECALLED, VALUE
+
+_Z: Final = 1.96  # of a 95 % interval
+
+
+@dataclass
+class Result:
+    """Everything that is known at the end."""
+
+    counts: Counts
+    stages: Mapping[str, int]
+    sums: Mapping[tuple[str, Dims], Sequence[int]]
+    findings: Findings
+
+    @property
+    def errors(self) -> list[str]:
+        """What does not add up; empty: all is well."""
+        found = []
+        counts = self.counts
+        if counts.read != counts.applied + counts.duplicate + counts.rejected:
+            found.append("read is not applied + duplicate + rejected")
+        for name, should in (("applied", PURCHASES), ("duplicate", REPEATED), ("rejected", BROKEN)):
+            if (actual := getattr(counts, name)) != should:
+                found.append(f"{name} is {actual:,} and should be {should:,}")
+        if (users := sum(self.stages.values())) != CUSTOMERS:
+            found.append(f"there are {users:,} users and should be {CUSTOMERS:,}")
+        orders = sum(cell[ORDERS] for (name, _), cell in self.sums.items() if name == CHANNELS.name)
+        if orders != PURCHASES:
+            found.append(f"the channels add up to {orders:,} orders and should to {PURCHASES:,}")
+        if not self.findings.ok:
+            found.append("the oracle disagrees")
+        if self.findings.behind:
+            found.append(f"{self.findings.behind:,} records are not folded yet")
+        return [*found, *self.findings.details[:10]]
+
+
+def report(result: Result, *, wide: bool) -> RenderableType:
+    """The tables, side by side where there are 100 columns (`wide`)."""
+    pairs = [[_users(result), _decisions(result)], [_recalled(result)], [_channels(result)]]
+    rows: list[RenderableType] = []
+    for pair in pairs:
+        if wide and len(pair) > 1:
+            grid = Table.grid(padding=(0, 4, 0, 0))
+            grid.add_row(*pair)
+            rows += [grid, Text()]
+        else:
+            for table in pair:
+                rows += [table, Text()]
+    return Group(_counts(result.counts), Text(), *rows, _verdict(result))
+
+
+def _counts(counts: Counts) -> RenderableType:
+    text = Text()
+    text.append(f"read {counts.read:,}", style="bold")
+    text.append(f" = applied {counts.applied:,} + duplicate {counts.duplicate:,} + rejected {counts.rejected:,}")
+    text.append("   (repeated and broken messages are seeded, see `rekindle tail deadletters`)", style="dim")
+    return text
+
+
+def _table(title: str, *columns: str, note: str = "") -> Table:
+    table = Table(
+        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim",
+        caption=note or None, caption_justify="left", caption_style="dim",
+    )  # fmt: skip
+    for column in columns:
+        text = column.startswith("<")
+        table.add_column(column.removeprefix("<"), justify="left" if text else "right", no_wrap=True)
+    return table
+
+
+def _users(result: Result) -> Table:
+    table = _table("Users by stage", "<stage", "users", "share")
+    whole = max(1, sum(result.stages.values()))
+    for stage, color in COLORS.items():
+        count = result.stages.get(stage, 0)
+        table.add_row(Text(stage.replace("_", " "), style=color), f"{count:,}", f"{count / whole:.0%}")
+    return table
+
+
+def _decisions(result: Result) -> Table:
+    found: Counter[tuple[str, str, str]] = Counter()
+    for (name, dims), cell in result.sums.items():
+        if name == DECISIONS.name:
+            found[str(dims[1]), str(dims[2]), str(dims[3])] += cell[0]
+    table = _table("Decisions", "<rule", "<decision", "<reason", "users")
+    for (rule, decision, reason), count in sorted(found.items()):
+        table.add_row(rule, decision, "" if reason == decision else reason, f"{count:,}")
+    return table
+
+
+def _recalled(result: Result) -> Table:
+    found: dict[tuple[str, str], list[int]] = {}
+    for (name, dims), cell in result.sums.items():
+        if name == OUTCOMES.name:
+            whole = found.setdefault((str(dims[1]), str(dims[2])), [0] * len(cell))
+            for field, count in enumerate(cell):
+                whole[field] += count
+    table = _table(
+        "Came back and bought within 28 days",
+        *("<rule", "<arm", "decided", "window over", "came back", "share", "95 % interval", "worth"),
+        note="Nobody wrote to these people in 1997: both arms were left alone, and differ by chance.",
+    )
+    for (rule, arm), cell in sorted(found.items()):
+        low, high = interval(cell[RECALLED], cell[MEASURED])
+        table.add_row(
+            *(rule, arm, f"{cell[DECIDED]:,}", f"{cell[MEASURED]:,}", f"{cell[RECALLED]:,}"),
+            f"{cell[RECALLED] / max(1, cell[MEASURED]):.1%}",
+            f"{low:.1%} - {high:.1%}",
+            f"${cell[VALUE] / 100:,.0f}",
+        )
+    return table
+
+
+def interval(hits: int, of: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share."""
+    if not of:
+        return 0.0, 1.0
+    share, z2 = hits / of, _Z * _Z
+    middle = (share + z2 / (2 * of)) / (1 + z2 / of)
+    half = _Z * sqrt(share * (1 - share) / of + z2 / (4 * of * of)) / (1 + z2 / of)
+    return middle - half, middle + half
+
+
+def _channels(result: Result) -> Table:
+    found: dict[str, list[int]] = {}
+    for (name, dims), cell in result.sums.items():
+        if name == CHANNELS.name:
+            whole = found.setdefault(str(dims[1]), [0] * len(cell))
+            for field, count in enumerate(cell):
+                whole[field] += count
+    table = _table(
+        "Channels",
+        *("<channel", "new users", "buyers a day, summed", "orders", "revenue"),
+        note="Customers, days and amounts are CDNOW's. Campaigns are synthetic: seeded on top, the same on every run.",
+    )
+    for channel, cell in sorted(found.items(), key=lambda item: -item[1][REVENUE]):
+        figures = (cell[NEW_USERS], cell[BUYERS], cell[ORDERS])
+        table.add_row(channel, *(f"{figure:,}" for figure in figures), f"${cell[REVENUE] / 100:,.2f}")
+    return table
+
+
+def _verdict(result: Result) -> RenderableType:
+    findings = result.findings
+    text = Text()
+    text.append("oracle  ", style="bold")
+    text.append(
+        f"lost {findings.lost}, wrong {findings.wrong}, duplicate {findings.duplicate}, "
+        f"state errors {findings.state_errors}"
+    )
+    text.append(f"   ({findings.read:,} records of the topic replayed and compared with all rows and outputs)", "dim")
+    for error in result.errors:
+        text.append(f"\n✗ {error}", style="bold red")
+    if not result.errors:
+        text.append("\n✓ everything adds up", style="bold green")
+    return text
+
+
+def what_next(settings: Settings, metrics: Sequence[str | None]) -> RenderableType:
+    """Commands that work while the demo is up, as they have to be typed in another terminal."""
+    program = [_program()]
+    if settings.brokers != Settings.model_fields["brokers"].default:
+        program += ["--brokers", settings.brokers]
+    if settings.topic_prefix != Settings.model_fields["topic_prefix"].default:
+        program += ["--prefix", settings.topic_prefix]
+    rekindle = shlex.join(program)
+    grid = Table.grid(padding=(0, 3, 0, 0))
+    grid.add_column(no_wrap=True)
+    grid.add_column(style="dim")
+    for command, says in (
+        (f"{rekindle} tail triggers", "what was to be sent, each with its reason"),
+        (f"{rekindle} tail decisions --json", "every gate, value and threshold of each user considered"),
+        (f"{rekindle} tail outcomes", "who came back"),
+        (f"{rekindle} deadletters list", "what was refused, and why"),
+        (f"{rekindle} verify", "the oracle again"),
+        (f"{rekindle} dump --out demo-dump", "all topics as files"),
+        *((f"curl {address}", "the metrics of a worker") for address in metrics if address),
+    ):
+        grid.add_row(command, says)
+    return Group(Text("\nTry next, in another terminal", style="bold"), grid, Text("\nCtrl-C ends the demo.", "bold"))
+
+
+def _program() -> str:
+    """The command as it can be typed here."""
+    ours = Path(sys.executable).parent / "rekindle"
+    if shutil.which("rekindle") == str(ours):
+        return "rekindle"
+    here = Path.cwd()
+    return str(ours.relative_to(here) if ours.is_relative_to(here) else ours)

@@ -1,0 +1,160 @@
+"""The demo's terminal view: one picture of a moment, drawn by rich; the same in one line where there is no terminal."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from io import StringIO
+from pathlib import Path
+from typing import Final
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from agents.cli.lines import because
+from agents.demo.staff import Member
+from schemas.trigger import Trigger
+
+COLORS: Final = {"new": "cyan", "active": "green", "at_risk": "yellow", "dormant": "red", "returned": "magenta"}
+"""Stage of the lifecycle -> its color, in the order in which they are shown."""
+_TITLE: Final = "CDNOW 1997-98: 2,357 customers of a music shop"
+_NOTE: Final = "real purchases in accelerated event time; synthetic: campaigns, times of day, a few broken messages"
+_LINES: Final = 8  # of triggers, at most
+_OTHERS: Final = 17  # all other lines
+_SVG_WIDTH: Final = 108
+_EIGHTHS: Final = " ▏▎▍▌▋▊▉█"
+
+
+@dataclass
+class Scene:
+    """What is to be seen at a moment. Times in ms."""
+
+    where: str
+    """Which Kafka."""
+    start: int
+    end: int
+    now: int
+    events: int
+    """Messages of the whole history."""
+    read: int
+    """Messages of them that have been read."""
+    rate: float
+    stages: Mapping[str, int]
+    sent: int
+    recent: Sequence[Trigger]
+    workers: Sequence[Member]
+
+    @property
+    def share(self) -> float:
+        """Of the history, 0 to 1."""
+        return (self.now - self.start) / max(1, self.end - self.start)
+
+
+def date(ms: int) -> str:
+    """1997-03-14."""
+    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d")
+
+
+def line(scene: Scene) -> str:
+    """The moment in one line of plain text."""
+    stages = "  ".join(f"{stage} {scene.stages.get(stage, 0):,}" for stage in COLORS)
+    last = f"  last: {scene.recent[-1].subject}, {because(scene.recent[-1].data)}" if scene.recent else ""
+    return f"{date(scene.now)}  {scene.share:4.0%}  read {scene.read:,}  {stages}  triggers {scene.sent:,}{last}"
+
+
+def picture(scene: Scene, height: int = 40) -> RenderableType:
+    """The moment as a picture, of fewer triggers on a terminal of fewer lines."""
+    sides = Table.grid(expand=True, padding=(0, 1, 0, 0))
+    sides.add_column(ratio=5)
+    sides.add_column(ratio=6)
+    sides.add_row(_users(scene), _workers(scene))
+    lines = max(1, min(_LINES, height - _OTHERS - 1))
+    body = Group(_header(scene), _progress(scene), sides, _triggers(scene, lines), Text(_NOTE, style="dim"))
+    return Panel(body, box=box.ROUNDED, border_style="dim", title="[bold]rekindle demo[/]", title_align="left")
+
+
+def save_picture(scene: Scene, path: Path) -> None:
+    """The picture as an SVG file, the same text that a terminal shows."""
+    console = Console(record=True, width=_SVG_WIDTH, file=StringIO(), force_terminal=True, color_system="truecolor")
+    console.print(picture(scene))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    console.save_svg(str(path), title="make demo")
+
+
+def _header(scene: Scene) -> RenderableType:
+    row = Table.grid(expand=True)
+    row.add_column()
+    row.add_column(justify="right")
+    row.add_row(Text(_TITLE, style="bold"), Text(scene.where, style="dim"))
+    return row
+
+
+def _progress(scene: Scene) -> RenderableType:
+    done, whole = scene.now - scene.start, max(1, scene.end - scene.start)
+    row = Table.grid(expand=True, padding=(0, 2, 0, 0))
+    row.add_column(no_wrap=True)
+    row.add_column(ratio=1)
+    row.add_column(no_wrap=True, justify="right")
+    rate = f"{scene.rate:,.0f} events/s" if scene.rate >= 0.5 else "quiet"
+    row.add_row(
+        Text(datetime.fromtimestamp(scene.now / 1000, UTC).strftime("%a %d %b %Y"), style="bold cyan"),
+        ProgressBar(total=whole, completed=done, complete_style="cyan", finished_style="green"),
+        Text(f"{scene.read:,} of {scene.events:,} events   {rate}"),
+    )
+    return row
+
+
+def _users(scene: Scene) -> RenderableType:
+    grid = Table.grid(padding=(0, 1, 0, 0))
+    grid.add_column(no_wrap=True)
+    grid.add_column(justify="right", no_wrap=True)
+    grid.add_column(no_wrap=True)
+    most = max(1, *scene.stages.values()) if scene.stages else 1
+    for stage, color in COLORS.items():
+        count = scene.stages.get(stage, 0)
+        grid.add_row(
+            Text(stage.replace("_", " "), style=color), f"{count:,}", Text(_bar(count / most, 16), style=color)
+        )
+    return Panel(grid, title="users", title_align="left", box=box.ROUNDED, border_style="dim")
+
+
+def _bar(share: float, width: int) -> str:
+    full, rest = divmod(round(share * width * 8), 8)
+    return "█" * full + _EIGHTHS[rest].strip()
+
+
+def _workers(scene: Scene) -> RenderableType:
+    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    grid.add_column("worker")
+    for name in ("partitions", "records/s", "lag", "memory"):
+        grid.add_column(name, justify="right")
+    for member in scene.workers:
+        if member.alive:
+            state = Text(f"● {member.number}", style="green")
+            state.append(f"  pid {member.process.pid}", style="dim")
+            memory = f"{member.memory / 2**20:.0f} MiB"
+            grid.add_row(state, str(member.partitions), f"{member.rate:,.0f}", f"{member.lag:,}", memory)
+        else:
+            state = Text(f"○ {member.number}", style="red")
+            state.append(f"  ended with code {member.process.returncode}", style="dim")
+            grid.add_row(state, "-", "-", "-", "-")
+    hint = Text("kill -9 one of them: the other takes over, nothing is lost", style="dim italic")
+    return Panel(Group(grid, Text(), hint), title="workers", title_align="left", box=box.ROUNDED, border_style="dim")
+
+
+def _triggers(scene: Scene, lines: int) -> RenderableType:
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    for _ in range(3):
+        grid.add_column(no_wrap=True)
+    grid.add_column(no_wrap=True, overflow="ellipsis")
+    for trigger in list(scene.recent)[-lines:]:
+        day, user, rule = trigger.time[:10], trigger.subject, trigger.data.rule_id
+        grid.add_row(Text(day, style="dim"), user, Text(rule, style="yellow"), because(trigger.data))
+    for _ in range(lines - len(scene.recent)):
+        grid.add_row("", "", "", "")
+    return Panel(
+        grid, title=f"triggers: {scene.sent:,} so far", title_align="left", box=box.ROUNDED, border_style="dim"
+    )
