@@ -74,6 +74,7 @@ class Partition:
         self._guard_moved = False
         self._last: Record | None = None
         self._failed: CoreError | None = None
+        self._since_pause = 0  # users visited by sweeps since the last pause
 
     # -- reading
 
@@ -347,7 +348,7 @@ class Partition:
     def _sweep(self, hour: int, record: Record) -> Iterator[None]:
         """Wake whoever is due in `hour`. A pause may fall anywhere between two users: the rows tell who was woken."""
         context, counts, until = self._context, self.position.counts, (hour + 1) * HOUR
-        for visited, key in enumerate(self.wheel.take(hour), start=1):
+        for key in self.wheel.take(hour):
             due = self._due_hour(key)
             if due > hour:
                 self.wheel.put(due, key)
@@ -355,7 +356,9 @@ class Partition:
                 counts.woken += 1
                 state = self._state(key) or UserState()  # whoever is gone is due never
                 self._keep(key, NEVER, step(state, Deadline(key.decode(), until), context), record)
-            if visited % _PAUSE_WAKES == 0:
+            self._since_pause += 1
+            if self._since_pause >= _PAUSE_WAKES:  # counted over hours: a long gap closes many in which few are due
+                self._since_pause = 0
                 yield
 
     def _due_hour(self, key: bytes) -> int:
