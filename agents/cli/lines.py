@@ -15,8 +15,8 @@ _decision = msgspec.json.Decoder(Decision).decode
 _outcome = msgspec.json.Decoder(Outcome).decode
 
 _SAID = {
-    "silence_days": "silent for {value:g} days (the rule's limit is {threshold:g})",
-    "p_alive": "P(alive) {value:g}, below {threshold:g}",
+    "silence_days": "silent for {value} days (the rule's limit is {threshold})",
+    "p_alive": "P(alive) {value}, below {threshold}",
 }
 
 
@@ -25,13 +25,20 @@ def because(data: RecallData) -> str:
     found = {gate.feature: gate for gate in data.explain}
     if "p_alive" in found:
         silence = found.get("silence_days")
-        days = f", silent for {silence.value:g} days" if silence and isinstance(silence.value, float | int) else ""
+        days = f", silent for {_short(silence.value)} days" if silence else ""
         return _said(found["p_alive"]) + days
     return _said(found["silence_days"]) if "silence_days" in found else "due"
 
 
 def _said(gate: Gate) -> str:
-    return _SAID[gate.feature].format(value=gate.value, threshold=gate.threshold)
+    return _SAID[gate.feature].format(value=_short(gate.value), threshold=_short(gate.threshold))
+
+
+def _short(value: float | str | None) -> str:
+    """A number as a person would say it: 48.197 -> 48.2, 0.6499 -> 0.65."""
+    if not isinstance(value, float | int):
+        return str(value)
+    return f"{round(value, 1 if abs(value) >= 1 else 2):g}"
 
 
 def describe(topic: str, record: Any) -> str:

@@ -78,7 +78,7 @@ def _counts(counts: Counts) -> RenderableType:
     text = Text()
     text.append(f"read {counts.read:,}", style="bold")
     text.append(f" = applied {counts.applied:,} + duplicate {counts.duplicate:,} + rejected {counts.rejected:,}")
-    text.append("   (repeated and broken messages are seeded, see `rekindle tail deadletters`)", style="dim")
+    text.append("   (repeats and broken messages are seeded)", style="dim")
     return text
 
 
@@ -155,7 +155,7 @@ def _channels(result: Result) -> Table:
                 whole[field] += count
     table = _table(
         "Channels",
-        *("<channel", "new users", "buyers a day, summed", "orders", "revenue"),
+        *("<channel", "new users", "buyer days", "orders", "revenue"),
         note="Customers, days and amounts are CDNOW's. Campaigns are synthetic: seeded on top, the same on every run.",
     )
     for channel, cell in sorted(found.items(), key=lambda item: -item[1][REVENUE]):
@@ -172,7 +172,7 @@ def _verdict(result: Result) -> RenderableType:
         f"lost {findings.lost}, wrong {findings.wrong}, duplicate {findings.duplicate}, "
         f"state errors {findings.state_errors}"
     )
-    text.append(f"   ({findings.read:,} records of the topic replayed and compared with all rows and outputs)", "dim")
+    text.append(f"   ({findings.read:,} records replayed, every row and output compared)", "dim")
     for error in result.errors:
         text.append(f"\n✗ {error}", style="bold red")
     if not result.errors:

@@ -16,7 +16,8 @@ from rich.text import Text
 
 from agents.cli.lines import because
 from agents.demo.staff import Member
-from schemas.trigger import Trigger
+from pipeline.units import DAY
+from schemas.trigger import RecallData, Trigger
 
 COLORS: Final = {"new": "cyan", "active": "green", "at_risk": "yellow", "dormant": "red", "returned": "magenta"}
 """Stage of the lifecycle -> its color, in the order in which they are shown."""
@@ -61,7 +62,7 @@ def date(ms: int) -> str:
 def line(scene: Scene) -> str:
     """The moment in one line of plain text."""
     stages = "  ".join(f"{stage} {scene.stages.get(stage, 0):,}" for stage in COLORS)
-    last = f"  last: {scene.recent[-1].subject}, {because(scene.recent[-1].data)}" if scene.recent else ""
+    last = f"  last: {scene.recent[-1].subject}, {_reason(scene.recent[-1].data)}" if scene.recent else ""
     return f"{date(scene.now)}  {scene.share:4.0%}  read {scene.read:,}  {stages}  triggers {scene.sent:,}{last}"
 
 
@@ -82,6 +83,11 @@ def save_picture(scene: Scene, path: Path) -> None:
     console.print(picture(scene))
     path.parent.mkdir(parents=True, exist_ok=True)
     console.save_svg(str(path), title="make demo")
+
+
+def _reason(data: RecallData) -> str:
+    risk, goal = data.risk, "order" if data.goal.event else "visit"
+    return because(data) + (f"; P(no {goal} in {risk.horizon // DAY} days) {risk.p:.2f}" if risk else "")
 
 
 def _header(scene: Scene) -> RenderableType:
@@ -118,7 +124,9 @@ def _users(scene: Scene) -> RenderableType:
         grid.add_row(
             Text(stage.replace("_", " "), style=color), f"{count:,}", Text(_bar(count / most, 16), style=color)
         )
-    return Panel(grid, title="users", title_align="left", box=box.ROUNDED, border_style="dim")
+    return Panel(
+        grid, title=f"users: {sum(scene.stages.values()):,}", title_align="left", box=box.ROUNDED, border_style="dim"
+    )
 
 
 def _bar(share: float, width: int) -> str:
@@ -141,7 +149,7 @@ def _workers(scene: Scene) -> RenderableType:
             state = Text(f"○ {member.number}", style="red")
             state.append(f"  ended with code {member.process.returncode}", style="dim")
             grid.add_row(state, "-", "-", "-", "-")
-    hint = Text("kill -9 one of them: the other takes over, nothing is lost", style="dim italic")
+    hint = Text("kill -9 one: the other takes over, nothing is lost", style="dim italic")
     return Panel(Group(grid, Text(), hint), title="workers", title_align="left", box=box.ROUNDED, border_style="dim")
 
 
@@ -152,7 +160,7 @@ def _triggers(scene: Scene, lines: int) -> RenderableType:
     grid.add_column(no_wrap=True, overflow="ellipsis")
     for trigger in list(scene.recent)[-lines:]:
         day, user, rule = trigger.time[:10], trigger.subject, trigger.data.rule_id
-        grid.add_row(Text(day, style="dim"), user, Text(rule, style="yellow"), because(trigger.data))
+        grid.add_row(Text(day, style="dim"), user, Text(rule, style="yellow"), _reason(trigger.data))
     for _ in range(lines - len(scene.recent)):
         grid.add_row("", "", "", "")
     return Panel(
