@@ -16,7 +16,7 @@ import msgspec
 from agents.kafka.connection import client_options
 from agents.kafka.read import Logs, fold_table, open_logs
 from agents.settings import Settings
-from agents.statecheck import differences, invariants
+from agents.statecheck import UNREADABLE, differences, invariants
 from pipeline.control import is_control
 from pipeline.partition import Partition
 from pipeline.position import Position, decode_position
@@ -130,8 +130,11 @@ def slim(record: Any) -> LogRecord:
 
 def _unread(inputs: list[LogRecord], state: dict[bytes, bytes]) -> int:
     """How many records the partition row says are not folded."""
-    position = decode_position(state[b"p"]) if b"p" in state else Position()
-    return sum(1 for _ in _after(inputs, position.offset))
+    return sum(1 for _ in _after(inputs, _position(state).offset))
+
+
+def _position(state: dict[bytes, bytes]) -> Position:
+    return decode_position(state[b"p"]) if b"p" in state else Position()
 
 
 def _after(inputs: list[LogRecord], offset: int) -> Iterator[LogRecord]:
@@ -147,7 +150,12 @@ def check(evidence: Evidence, *, tenant: str = "default") -> Findings:
     seen: Counter[bytes] = Counter()
     for number in range(evidence.count):
         state = evidence.state[number]
-        position = decode_position(state[b"p"]) if b"p" in state else Position()
+        try:
+            position = _position(state)
+        except UNREADABLE as error:
+            findings.state_errors += 1
+            findings.note(f"partition {number}: the partition row can't be read: {error}")
+            continue
         findings.behind += _unread(evidence.inputs[number], state)
         partition = Partition(number, evidence.count, evidence.registry, tenant=tenant, topic=evidence.source)
         records = _folded(evidence.inputs[number], position.offset)

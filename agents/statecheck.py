@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -17,6 +17,9 @@ from pipeline.sums.growth import EXPIRED, NEW, RETURNED
 Rows = Mapping[bytes, bytes]
 _any = msgspec.msgpack.Decoder().decode
 
+UNREADABLE: Final = (msgspec.MsgspecError, ValueError, IndexError)
+"""What decoding a damaged row raises."""
+
 
 def differences(number: int, expected: Rows, actual: Rows) -> Iterator[str]:
     """One line for each key that differs, saying whose row it is and in what."""
@@ -29,8 +32,13 @@ def differences(number: int, expected: Rows, actual: Rows) -> Iterator[str]:
             yield f"{name} should not be there"
         elif is_there is None:
             yield f"{name} is missing"
-        elif unlike := ", ".join(_unlike(_fields(key, should), _fields(key, is_there))):
-            yield f"{name} differs in {unlike}"
+        else:
+            try:
+                unlike = ", ".join(_unlike(_fields(key, should), _fields(key, is_there)))
+            except UNREADABLE:
+                unlike = "everything: it can't be read"
+            if unlike:
+                yield f"{name} differs in {unlike}"
 
 
 def _name(key: bytes) -> str:
@@ -38,9 +46,18 @@ def _name(key: bytes) -> str:
     if kind == b"u":
         return f"the row of user {rest.decode('utf-8', 'replace')!r}"
     if kind == b"s":
-        name, dims = decode_key(rest)
-        return f"the cell {name} {dims}"
+        return f"the cell {' '.join(map(str, _cell_name(rest)))}"
     return {b"p": "the partition row", b"g": "the source guard"}.get(key, f"the key {key!r}")
+
+
+def _cell_name(key: bytes) -> Iterator[str | int]:
+    try:
+        name, dims = decode_key(key)
+    except UNREADABLE:
+        yield repr(key)
+    else:
+        yield name
+        yield from dims
 
 
 def _fields(key: bytes, value: bytes) -> Any:
@@ -77,14 +94,17 @@ def invariants(number: int, rows: Rows) -> Iterator[str]:
     stock: Counter[tuple[str, str]] = Counter()
     awake: Counter[str] = Counter()
     for key, value in rows.items():
-        if key[:1] == b"s":
-            cells.restore(key[1:], value)
-        elif key[:1] == b"u":
-            state: UserState = decode_row(value)
-            kind = "user" if state.known else "visitor"
-            if state.stage != UNSEEN:
-                stock[kind, STAGES[state.stage]] += 1
-                awake[kind] += state.stage != DORMANT
+        try:
+            if key[:1] == b"s":
+                cells.restore(key[1:], value)
+            elif key[:1] == b"u":
+                state: UserState = decode_row(value)
+                kind = "user" if state.known else "visitor"
+                if state.stage != UNSEEN:
+                    stock[kind, STAGES[state.stage]] += 1
+                    awake[kind] += state.stage != DORMANT
+        except UNREADABLE:  # it differs from what had to be there, and is named there
+            continue
     grown: Counter[str] = Counter()
     for (name, dims), values in cells.values.items():
         if name == GROWTH.name:

@@ -63,6 +63,13 @@ class Group(click.Group):
         except BrokenPipeError:  # `rekindle tail ... | head`: nobody listens any more
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             ctx.exit(Exit.OK)
+        except (click.ClickException, click.Abort, click.exceptions.Exit):
+            raise
+        except Exception as error:
+            if os.environ.get("REKINDLE_LOG_LEVEL") == "debug":
+                raise
+            line = f"unexpected {type(error).__name__}: {error}; REKINDLE_LOG_LEVEL=debug shows where"
+            raise Failure(Exit.BUG, line) from error
 
 
 def settings_of(ctx: click.Context, **overrides: object) -> Settings:

@@ -73,6 +73,9 @@ def replay(ctx: click.Context, *, reason: str | None, backfill: bool, as_json: b
                 if "sha256" in told:
                     refused.append((told, "only the beginning of it was kept"))
                     continue
+                if told["reason"] == "too_late" and not backfill:
+                    refused.append((told, "too_late: it stays too late unless it is sent with --backfill"))
+                    continue
                 checked = admission.check(place, record.value or b"")
                 if checked.refusal is None:
                     yield checked

@@ -1,11 +1,18 @@
 """`rekindle topics`: create them, or compare them with their declaration."""
 
+from typing import Any
+
 import click
 
 from agents.cli.base import Group, as_json, emit, settings_of
 from agents.kafka.admin import acl_commands, check_topics, create_commands, create_topics, plan
 from agents.kafka.connection import client_options
+from agents.settings import Settings
 from schemas.topics import DEFAULT_PARTITIONS, PARTITION_COUNTS
+
+
+def _client(settings: Settings) -> dict[str, Any]:
+    return {**client_options(settings), "bootstrap_timeout_ms": 5_000}
 
 
 @click.group(cls=Group)
@@ -34,7 +41,7 @@ def create(ctx: click.Context, *, dry_run: bool, partitions: str, replication: i
         click.echo("\n# who may do what; the principals are proposals")
         click.echo("\n".join(acl_commands(settings.brokers, settings.topic_prefix, settings.app_id)))
         return
-    created = set(create_topics(client_options(settings), plans))
+    created = set(create_topics(_client(settings), plans))
     for topic in plans:
         done = "created" if topic.name in created else "exists"
         count = f"{topic.partitions} partition{'s' if topic.partitions > 1 else ''}" if done == "created" else ""
@@ -49,7 +56,7 @@ def create(ctx: click.Context, *, dry_run: bool, partitions: str, replication: i
 def check(ctx: click.Context, *, as_json: bool) -> None:
     """Compare all topics with what they have to be; the exit code is that of a worker that refuses to start."""
     settings = settings_of(ctx)
-    found = check_topics(client_options(settings), settings.topic_prefix)
+    found = check_topics(_client(settings), settings.topic_prefix)
     if as_json:
         shown = [{"topic": d.topic, "difference": d.sentence, "command": d.command, "code": int(d.code)} for d in found]
         emit({"ok": not found, "differences": shown})

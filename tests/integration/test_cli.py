@@ -1,0 +1,335 @@
+"""Every command that talks to Kafka, on a real one, with a worker that is started as a person starts it."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from click.testing import CliRunner, Result
+
+from agents.cli import main
+from agents.exits import Exit
+from agents.kafka.publish import publish_control
+from agents.local import LocalKafka
+from agents.process import free_port
+from agents.settings import load_settings
+from schemas.control import Domain, Tick
+from schemas.partitioner import partition_of
+from schemas.topics import TOPICS
+
+ROOT = Path(__file__).resolve().parents[2]
+START = datetime(2025, 3, 3, tzinfo=UTC)
+POLICY = """\
+version: 1
+mode: {mode}
+salt: test
+lifecycle:
+  at_risk: 7d
+  dormant: 14d
+rules:
+  - id: silent-14d
+    when:
+      silence: 14d
+    channel: email
+    template: come-back
+    holdout: 0
+    expires_after: 3d
+    cooldown: 30d
+    goal:
+      within: 7d
+"""
+
+
+class Rekindle:
+    """The command line of one deployment."""
+
+    def __init__(self, brokers: str, prefix: str, folder: Path) -> None:
+        self.options = ["--brokers", brokers, "--prefix", prefix]
+        self.settings = load_settings(brokers=brokers, topic_prefix=prefix)
+        self.folder = folder
+
+    def __call__(self, *words: str | Path, code: int = 0, text: str | None = None) -> Result:
+        """Run a command in this process and check its exit code."""
+        result = CliRunner().invoke(main, [*self.options, *map(str, words)], input=text)
+        assert result.exit_code == code, f"{words}: {result.exit_code}\n{result.output}\n{result.exception!r}"
+        return result
+
+    def json(self, *words: str | Path, code: int = 0) -> Any:
+        """A command's JSON document."""
+        return json.loads(self(*words, "--json", code=code).stdout)
+
+    def policy(self, mode: str = "live") -> Path:
+        path = self.folder / f"{mode}.yaml"
+        path.write_text(POLICY.format(mode=mode))
+        return path
+
+    def say(self, *messages: Domain | Tick) -> None:
+        for message in messages:
+            asyncio.run(publish_control(self.settings, message))
+
+    @contextmanager
+    def worker(self) -> Iterator[subprocess.Popen[bytes]]:
+        """`rekindle worker` as a process; it has to leave with 0 on SIGTERM."""
+        environment = os.environ | {"REKINDLE_METRICS_PORT": "0"}
+        process = subprocess.Popen(
+            [sys.executable, "-m", "agents.cli", *self.options, "worker"],
+            cwd=ROOT,
+            env=environment,
+            stderr=subprocess.PIPE,
+        )
+        try:
+            yield process
+            process.send_signal(signal.SIGTERM)
+            _, said = process.communicate(timeout=20)
+            assert process.returncode == 0, said.decode()[-3000:]
+        finally:
+            process.kill()
+            process.wait()
+
+    def agrees(self) -> Any:
+        """The oracle's findings, once the workers have folded everything."""
+        findings = self.json("verify", "--wait", "40")
+        assert findings["behind"] == 0
+        return findings
+
+
+def event(user: str, day: float, **more: Any) -> dict[str, Any]:
+    when = (START + timedelta(days=day)).isoformat()
+    fields = {"messageId": f"{user}/{day}", "type": "track", "event": "Visit", "userId": user, "timestamp": when}
+    return fields | more
+
+
+def tick(day: float) -> Tick:
+    return Tick(round((START + timedelta(days=day)).timestamp() * 1000))
+
+
+@pytest.fixture
+def rekindle(kafka: LocalKafka, prefix: str, tmp_path: Path) -> Rekindle:
+    """A deployment of 4 partitions."""
+    command = Rekindle(kafka.bootstrap, prefix, tmp_path)
+    command("topics", "create", "--partitions", "4")
+    return command
+
+
+def test_a_deployment_from_its_topics_to_its_triggers(rekindle: Rekindle, tmp_path: Path) -> None:
+    assert rekindle.json("topics", "check") == {"ok": True, "differences": []}
+    rekindle.say(Domain("played"), tick(0))
+    published = rekindle.json("policy", "publish", rekindle.policy(), "--live")
+    assert published["rules"] == {"silent-14d": "live"}
+    path = tmp_path / "events.jsonl"
+    good = [event(f"user-{n}", n / 1000) for n in range(40)]
+    path.write_text("\n".join([*map(json.dumps, good[:20]), "", "{oops", *map(json.dumps, good[20:])]))
+    sent = rekindle.json("send", path, code=Exit.USAGE)
+    assert (sent["read"], sent["sent"]) == (41, 40)
+    assert [(r["line"], r["reason"]) for r in sent["refused"]] == [(22, "malformed_json")]
+    with rekindle.worker():
+        rekindle.say(tick(8), tick(15))
+        findings = rekindle.agrees()
+        assert findings["ok"], findings["details"]
+        shown = rekindle("tail", "triggers", "-n", "1000").stdout.splitlines()
+        assert len(shown) == 40
+        assert "silent-14d: email come-back: silent for 14 days (the rule's limit is 14)" in shown[0]
+        triggers = [json.loads(line) for line in rekindle("tail", "triggers", "-n", "3", "--json").stdout.splitlines()]
+        assert len(triggers) == 3
+        assert all(t["data"]["rule_id"] == "silent-14d" for t in triggers)
+        assert "silent-14d: send: silent for 14 days" in rekindle("tail", "decisions").stdout
+        rekindle.say(tick(30))
+        findings = rekindle.agrees()
+        assert findings["ok"], findings["details"]
+        assert "silent-14d treatment: not recalled" in rekindle("tail", "outcomes").stdout
+        looks = {look["name"]: look for look in rekindle.json("doctor")["looks"]}
+        assert looks["policy"]["status"] == "ok"
+        assert looks["state"]["found"].startswith("4 of 4 partitions have state")
+
+    written = rekindle.json("dump", "--out", tmp_path / "dump")
+    assert written["triggers"] == 40
+    assert set(written) == {topic.name for topic in TOPICS}
+    from_files = rekindle.json("verify", "--dump", tmp_path / "dump")
+    assert from_files["ok"]
+    assert from_files["read"] == findings["read"]
+    assert "everything agrees" in rekindle("verify", "--dump", tmp_path / "dump").stdout
+
+
+def test_dead_letters_are_listed_and_sent_again(rekindle: Rekindle, kafka: LocalKafka) -> None:
+    now = datetime.now(UTC)
+    fresh = event("zoe", 0, timestamp=now.isoformat())
+    old = event("zoe", 0, messageId="old", timestamp=(now - timedelta(days=20)).isoformat())
+
+    async def plant() -> None:
+        producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap)
+        await producer.start()
+        users = rekindle.settings.topic("users")
+        for value, key in ((json.dumps(fresh), b"not-zoe"), ("{oops", b"x"), ("\udcff", b"y")):
+            await producer.send_and_wait(users, value.encode(errors="surrogateescape"), key, partition=1)
+        await producer.stop()
+
+    asyncio.run(plant())
+    with rekindle.worker():
+        assert rekindle.agrees()["ok"]
+        listed = rekindle.json("deadletters", "list")
+        assert listed["reasons"] == {"key_mismatch": 1, "malformed_json": 2}
+        assert "key_mismatch" in rekindle("deadletters", "list", "--reason", "key_mismatch").stdout
+        assert "no dead letters" in rekindle("deadletters", "list", "--reason", "too_late").stdout
+        again = rekindle.json("deadletters", "replay", code=Exit.USAGE)
+        assert again["sent"] == 1
+        assert len(again["refused"]) == 2
+        rekindle("send", "-", text=json.dumps(old))
+        findings = rekindle.agrees()
+        assert findings["ok"], findings["details"]
+        assert rekindle.json("deadletters", "list")["reasons"] == listed["reasons"] | {"too_late": 1}
+        refused = rekindle("deadletters", "replay", "--reason", "too_late", code=Exit.USAGE)
+        assert "unless it is sent with --backfill" in refused.stderr
+        assert "1 sent again" in rekindle("deadletters", "replay", "--reason", "too_late", "--backfill").stdout
+        findings = rekindle.agrees()
+        assert findings["ok"], findings["details"]
+    assert rekindle.json("deadletters", "list")["total"] == 4
+    last = rekindle("tail", "deadletters", "-n", "1").stdout
+    assert "too_late: more than 7 days behind the clock" in last
+
+
+def test_policies_are_published_listed_and_rolled_back(rekindle: Rekindle) -> None:
+    assert "nothing was published yet" in rekindle("policy", "history").stdout
+    rekindle("policy", "rollback", code=Exit.USAGE)
+    refused = rekindle("policy", "publish", rekindle.policy(), code=Exit.USAGE)
+    assert "rule silent-14d would send; publish with --live" in refused.stderr
+    shadow = rekindle.json("policy", "publish", rekindle.policy("shadow"))
+    live = rekindle.json("policy", "publish", rekindle.policy(), "--live")
+    assert [e["policy"] for e in rekindle.json("policy", "history")] == [shadow["policy"], live["policy"]]
+    back = rekindle.json("policy", "rollback")
+    assert back["policy"] == shadow["policy"]
+    assert rekindle.json("policy", "rollback", live["policy"][:8])["policy"] == live["policy"]
+    assert len(rekindle.json("policy", "history")) == 4
+    assert "silent-14d (live)" in rekindle("policy", "history").stdout
+    bad = rekindle.folder / "bad.yaml"
+    bad.write_text("version: 1\nmood: live\n")
+    assert "bad.yaml:2: unknown field 'mood'" in rekindle("policy", "publish", bad, code=Exit.POLICY).stderr
+
+
+def test_an_operator_pauses_holds_and_skips(rekindle: Rekindle) -> None:
+    rekindle.say(Domain("played"), tick(0))
+    rekindle("policy", "publish", rekindle.policy(), "--live")
+    assert "did you mean 'silent-14d'?" in rekindle("pause", "--rule", "silent-14", code=Exit.USAGE).stderr
+    rekindle("pause", "--rule", "silent-14d")
+    text = "\n".join(json.dumps(event(f"user-{n}", n / 1000)) for n in range(20))
+    rekindle("send", "-", text=text)
+    assert "has the partitions 0 to 3" in rekindle("skip", "9", "0", "--reason", "x", code=Exit.USAGE).stderr
+    assert "ends before" in rekindle("skip", "0", "900", "--reason", "x", code=Exit.USAGE).stderr
+    with_events = next(iter(rekindle_inputs(rekindle)))
+    rekindle("skip", *map(str, with_events), "--reason", "the core stopped on it")
+    with rekindle.worker():
+        rekindle.say(tick(8), tick(15))
+        findings = rekindle.agrees()
+        assert findings["ok"], findings["details"]
+        assert rekindle("tail", "triggers").stdout == ""
+        assert "suppressed (paused)" in rekindle("tail", "decisions").stdout
+        assert "skipped: the core stopped on it" in rekindle("tail", "deadletters").stdout
+        rekindle("resume")
+        rekindle("hold")
+        rekindle("release")
+        assert rekindle.agrees()["ok"]
+
+
+def rekindle_inputs(rekindle: Rekindle) -> list[tuple[int, int]]:
+    """Partition and offset of every event in the user topic."""
+    from agents.oracle import gather
+    from schemas.control import CONTROL_KEY
+
+    evidence = asyncio.run(gather(rekindle.settings, wait=0))
+    return [(n, r.offset) for n, records in evidence.inputs.items() for r in records if r.key != CONTROL_KEY]
+
+
+def test_verify_finds_what_was_never_written_and_says_who_is_behind(rekindle: Rekindle) -> None:
+    now = datetime.now(UTC).isoformat()
+    rekindle("send", "-", text="\n".join(json.dumps(event(f"user-{n}", 0, timestamp=now)) for n in range(50)))
+    findings = rekindle.json("verify", "--wait", "0")
+    assert findings["behind"] == 50
+    with rekindle.worker():
+        assert rekindle.agrees()["ok"]
+
+    home = partition_of(b"user-1", 4)
+
+    async def damage() -> None:
+        producer = AIOKafkaProducer(bootstrap_servers=rekindle.settings.brokers)
+        await producer.start()
+        await producer.send_and_wait(rekindle.settings.topic("triggers"), b'{"id": "x"}', b"user-1", partition=0)
+        await producer.send_and_wait(rekindle.settings.topic("state"), None, b"uuser-1", partition=home)
+        await producer.send_and_wait(rekindle.settings.topic("state"), b"\xc0", b"sbroken", partition=0)
+        await producer.stop()
+
+    asyncio.run(damage())
+    findings = rekindle.json("verify", "--wait", "5", code=Exit.BUG)
+    assert findings["wrong"] == 1
+    assert findings["state_errors"] >= 3
+    details = "\n".join(findings["details"])
+    assert "the row of user 'user-1' is missing" in details
+    assert "the sums say" in details
+    assert "the cell broken should not be there" in details
+
+
+def test_tail_follows(rekindle: Rekindle) -> None:
+    command = [sys.executable, "-m", "agents.cli", *rekindle.options, "tail", "decisions", "--follow", "-n", "0"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0)
+    try:
+        rekindle.say(Domain("played"), tick(0))
+        rekindle("policy", "publish", rekindle.policy(), "--live")
+        rekindle("send", "-", text=json.dumps(event("ann", 0.01)))
+        with rekindle.worker():
+            rekindle.say(tick(15))
+            assert process.stdout is not None
+            deadline = monotonic() + 30
+            os.set_blocking(process.stdout.fileno(), False)
+            line = b""
+            while not line and monotonic() < deadline:
+                line = process.stdout.read() or b""
+                sleep(0.1)
+            assert b"ann  silent-14d: send" in line
+        process.send_signal(signal.SIGINT)
+        process.wait(10)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_dry_run_prints_commands_and_acls_and_creates_nothing(kafka: LocalKafka, prefix: str, tmp_path: Path) -> None:
+    rekindle = Rekindle(kafka.bootstrap, prefix, tmp_path)
+    shown = rekindle("topics", "create", "--dry-run", "--partitions", "8").stdout
+    assert shown.count("kafka-topics.sh") == len(TOPICS)
+    assert "kafka-acls.sh" in shown
+    assert rekindle.json("topics", "check", code=Exit.TOPICS)["ok"] is False
+    assert "does not exist" in rekindle("tail", "triggers", code=Exit.TOPICS).stderr
+    assert "does not exist" in rekindle("pause", code=Exit.TOPICS).stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["topics", "check"],
+        ["tail", "triggers"],
+        ["policy", "history"],
+        ["pause"],
+        ["deadletters", "list"],
+        ["verify"],
+        ["send", "-"],
+        ["dump", "--out", "{out}"],
+        ["doctor"],
+    ],
+)
+def test_without_a_broker_every_command_says_so_in_one_line(words: list[str], tmp_path: Path) -> None:
+    where = f"127.0.0.1:{free_port()}"
+    arguments = ["--brokers", where, *(word.format(out=tmp_path) for word in words)]
+    result = CliRunner().invoke(main, arguments, input="")
+    assert result.exit_code == Exit.NO_BROKER, result.output
+    assert where in result.output
+    if words != ["doctor"]:
+        assert len(result.stderr.strip().splitlines()) == 1
+    assert "Traceback" not in result.output
