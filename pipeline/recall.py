@@ -108,11 +108,10 @@ def decide(
     reasons: list[Reason] = []
     eligible: int | None = None
 
-    def gate(  # noqa: PLR0917 the table below reads as one: feature, value, limit, passed, else the verdict and its reason
-        feature: str, value: float | str | None, limit: float | str | None, ok: bool, no: Verdict, why: Reason
-    ) -> None:
+    def gate(feature: str, ok: bool, no: Verdict, why: Reason, days: tuple[float, float] | None = None) -> None:
         nonlocal verdict
-        explain.append(Gate(feature, value, limit, ok))
+        value, threshold = days or ("yes" if ok else "no", "yes")
+        explain.append(Gate(feature, value, threshold, ok))
         if not ok:
             verdict = verdict or no
             reasons.append(why)
@@ -126,43 +125,22 @@ def decide(
     else:
         explain.append(Gate("silence_days", round(silence / DAY, 3), round(when.after / DAY, 3), True))
 
-    gate("still_silent", revealed_by, "clock", revealed_by == "clock", "returned", "returned")
-    late = context.clock - deadline
-    # How late a deadline is noticed depends on when records come, so it is not told unless it decides.
-    fresh = late < rule.expires_after
-    gate(
-        "expires_after_days",
-        None if fresh else round(late / DAY, 3),
-        round(rule.expires_after / DAY, 3),
-        fresh,
-        "stale",
-        "expired",
-    )
+    gate("still_silent", revealed_by == "clock", "returned", "returned")
+    gate("in_time", context.clock < expires, "stale", "expired")
     live = rule.mode == "live"
     taken = live and recall is not None and recall.episode == activity.last
-    gate(
-        "episode_free", recall.rule if taken and recall else None, rule.id, not taken, "episode_taken", "episode_taken"
-    )
-    paused = rule.id in context.paused or ALL_RULES in context.paused
-    gate("sending", "paused" if paused else "on", "on", not paused, "suppressed", "paused")
-    unsubscribed = profile is not None and profile.unsubscribed
-    gate("subscribed", "no" if unsubscribed else "yes", "yes", not unsubscribed, "suppressed", "unsubscribed")
-    refused = profile is not None and profile.consent.get(rule.channel) is False
-    gate(
-        f"consent_{rule.channel}",
-        "withdrawn" if refused else "not withdrawn",
-        "not withdrawn",
-        not refused,
-        "suppressed",
-        "no_consent",
-    )
+    gate("episode_free", not taken, "episode_taken", "episode_taken")
+    gate("not_paused", context.paused.isdisjoint({rule.id, ALL_RULES}), "suppressed", "paused")
+    gate("subscribed", profile is None or not profile.unsubscribed, "suppressed", "unsubscribed")
+    consents = profile is None or profile.consent.get(rule.channel) is not False
+    gate(f"consent_{rule.channel}", consents, "suppressed", "no_consent")
     if recall is not None and recall.decided_at:
         free = max(recall.decided_at + rule.cooldown, recall.window_end)
-        since = round((deadline - recall.decided_at) / DAY, 3)
-        gate("days_since_contact", since, round(rule.cooldown / DAY, 3), deadline >= free, "suppressed", "cooldown")
+        days = round((deadline - recall.decided_at) / DAY, 3), round((free - recall.decided_at) / DAY, 3)
+        gate("days_since_contact", deadline >= free, "suppressed", "cooldown", days)
         if deadline < free:
             eligible = free
-    gate("mode", rule.mode, "live", live, "shadow", "shadow_mode")
+    gate("live", live, "shadow", "shadow_mode")
 
     experiment = None
     holdout = False
