@@ -61,16 +61,12 @@ class Result:
 
 def report(result: Result, *, wide: bool) -> RenderableType:
     """The tables, side by side where there are 100 columns (`wide`)."""
-    pairs = [[_users(result), _decisions(result)], [_recalled(result)], [_channels(result)]]
-    rows: list[RenderableType] = []
-    for pair in pairs:
-        if wide and len(pair) > 1:
-            grid = Table.grid(padding=(0, 4, 0, 0))
-            grid.add_row(*pair)
-            rows += [grid, Text()]
-        else:
-            for table in pair:
-                rows += [table, Text()]
+    rows: list[RenderableType] = [_users(result), Text(), _decisions(result)]
+    if wide:
+        sides = Table.grid(padding=(0, 4, 0, 0))
+        sides.add_row(_users(result), _decisions(result))
+        rows = [sides]
+    rows += [Text(), _recalled(result), Text(), _channels(result), Text()]
     return Group(_counts(result.counts), Text(), *rows, _verdict(result))
 
 
@@ -82,10 +78,9 @@ def _counts(counts: Counts) -> RenderableType:
     return text
 
 
-def _table(title: str, *columns: str, note: str = "") -> Table:
+def _table(title: str, *columns: str) -> Table:
     table = Table(
         title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim",
-        caption=note or None, caption_justify="left", caption_style="dim",
     )  # fmt: skip
     for column in columns:
         text = column.startswith("<")
@@ -113,7 +108,7 @@ def _decisions(result: Result) -> Table:
     return table
 
 
-def _recalled(result: Result) -> Table:
+def _recalled(result: Result) -> RenderableType:
     found: dict[tuple[str, str], list[int]] = {}
     for (name, dims), cell in result.sums.items():
         if name == OUTCOMES.name:
@@ -123,7 +118,6 @@ def _recalled(result: Result) -> Table:
     table = _table(
         "Came back and bought within 28 days",
         *("<rule", "<arm", "decided", "window over", "came back", "share", "95 % interval", "worth"),
-        note="Nobody wrote to these people in 1997: both arms were left alone, and differ by chance.",
     )
     for (rule, arm), cell in sorted(found.items()):
         low, high = interval(cell[RECALLED], cell[MEASURED])
@@ -133,7 +127,8 @@ def _recalled(result: Result) -> Table:
             f"{low:.1%} - {high:.1%}",
             f"${cell[VALUE] / 100:,.0f}",
         )
-    return table
+    note = "Nobody wrote to these people in 1997: both arms were left alone, and differ by chance."
+    return Group(table, Text(note, style="dim"))
 
 
 def interval(hits: int, of: int) -> tuple[float, float]:
@@ -146,7 +141,7 @@ def interval(hits: int, of: int) -> tuple[float, float]:
     return middle - half, middle + half
 
 
-def _channels(result: Result) -> Table:
+def _channels(result: Result) -> RenderableType:
     found: dict[str, list[int]] = {}
     for (name, dims), cell in result.sums.items():
         if name == CHANNELS.name:
@@ -156,12 +151,12 @@ def _channels(result: Result) -> Table:
     table = _table(
         "Channels",
         *("<channel", "new users", "buyer days", "orders", "revenue"),
-        note="Customers, days and amounts are CDNOW's. Campaigns are synthetic: seeded on top, the same on every run.",
     )
     for channel, cell in sorted(found.items(), key=lambda item: -item[1][REVENUE]):
         figures = (cell[NEW_USERS], cell[BUYERS], cell[ORDERS])
         table.add_row(channel, *(f"{figure:,}" for figure in figures), f"${cell[REVENUE] / 100:,.2f}")
-    return table
+    note = "Customers, days and amounts are CDNOW's. Campaigns are synthetic: seeded, the same on every run."
+    return Group(table, Text(note, style="dim"))
 
 
 def _verdict(result: Result) -> RenderableType:
@@ -172,7 +167,7 @@ def _verdict(result: Result) -> RenderableType:
         f"lost {findings.lost}, wrong {findings.wrong}, duplicate {findings.duplicate}, "
         f"state errors {findings.state_errors}"
     )
-    text.append(f"   ({findings.read:,} records replayed, every row and output compared)", "dim")
+    text.append(f"   ({findings.read:,} records replayed, all compared)", "dim")
     for error in result.errors:
         text.append(f"\n✗ {error}", style="bold red")
     if not result.errors:

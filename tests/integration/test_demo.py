@@ -1,0 +1,137 @@
+"""The demo as a newcomer runs it: its summary, its exit code, and that nothing is left behind."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from agents.local import LocalKafka, home
+
+DEMO = (sys.executable, "-P", "-m", "agents.cli", "demo")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder of the local stack of its own; the jars are those of the session."""
+    own = tmp_path / "stack"
+    own.mkdir()
+    for kept in (*home().glob("kafka-*"), *home().glob("cdnow")):
+        (own / kept.name).symlink_to(kept)
+    return own
+
+
+@pytest.fixture
+def started(folder: Path, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Starts demos; their output goes to `tmp_path/out`."""
+    running: list[subprocess.Popen[bytes]] = []
+
+    def start(*args: str, **env: str) -> subprocess.Popen[bytes]:
+        ours = {name: value for name, value in os.environ.items() if not name.startswith("REKINDLE_")}
+        with (tmp_path / "out").open("wb") as out:
+            demo = subprocess.Popen(
+                [*DEMO, *args], stdout=out, stderr=subprocess.STDOUT, env=ours | {"REKINDLE_HOME": str(folder)} | env
+            )
+        running.append(demo)
+        return demo
+
+    yield start
+    for demo in running:
+        demo.kill()
+        demo.wait()
+
+
+def family(demo: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    """Every process below the demo, watchdog and broker and workers."""
+    return psutil.Process(demo.pid).children(recursive=True)
+
+
+def left(processes: list[psutil.Process], seconds: float = 5.0) -> list[psutil.Process]:
+    """Those that still run after a while."""
+    _, alive = psutil.wait_procs(processes, timeout=seconds)
+    return [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
+
+
+def wait_for(text: str, out: Path, demo: subprocess.Popen[bytes], seconds: float = 90.0) -> str:
+    """The output, once `text` is in it."""
+    deadline = time.monotonic() + seconds
+    while text not in (said := out.read_text(errors="replace")):
+        assert demo.poll() is None, said
+        assert time.monotonic() < deadline, said
+        time.sleep(0.1)
+    return said
+
+
+def test_the_history_is_played_a_worker_is_killed_and_everything_adds_up(
+    started: Callable[..., subprocess.Popen[bytes]], tmp_path: Path, folder: Path
+) -> None:
+    demo = started("--exit", "--seconds", "10")
+    wait_for("1997-0", tmp_path / "out", demo)
+    processes = family(demo)
+    time.sleep(4)
+    workers = [process for process in processes if "worker" in process.cmdline()]
+    assert len(workers) == 2
+    workers[0].kill()
+    code = demo.wait(150)
+    said = (tmp_path / "out").read_text()
+    assert code == 0, said
+    assert "read 6,947 = applied 6,919 + duplicate 24 + rejected 4" in said
+    assert "lost 0, wrong 0, duplicate 0, state errors 0" in said
+    assert "everything adds up" in said
+    assert re.search(r"dormant +2,127 +90%", said)
+    assert re.search(r"newsletter +0 .*2,432", said)
+    assert "Campaigns are synthetic" in said
+    assert not left(processes)
+    assert list((folder / "demo").iterdir()) == []
+
+
+def test_a_kafka_of_yours_is_used_and_left_as_it_was(
+    started: Callable[..., subprocess.Popen[bytes]], tmp_path: Path, kafka: LocalKafka
+) -> None:
+    from agents.kafka.admin import admin_client
+
+    demo = started("--seconds", "4", REKINDLE_BROKERS=kafka.bootstrap, REKINDLE_TOPIC_PREFIX="yours.")
+    said = wait_for("Ctrl-C ends the demo.", tmp_path / "out", demo)
+    found = re.search(r"--prefix (yours\.demo-[0-9a-f]{6}\.) verify", said)
+    assert found, said
+    assert "everything adds up" in said
+    command = [*DEMO[:-1], "--brokers", kafka.bootstrap, "--prefix", found[1]]
+    for args in (["verify"], ["tail", "triggers", "-n", "3"], ["deadletters", "list"]):
+        done = subprocess.run([*command, *args], capture_output=True, text=True, check=False, timeout=60)
+        assert done.returncode == 0, done.stderr
+    demo.send_signal(signal.SIGINT)
+    assert demo.wait(40) == 0, (tmp_path / "out").read_text()
+    with admin_client({"bootstrap_servers": kafka.bootstrap}) as admin:
+        assert not [topic for topic in admin.list_topics() if topic.startswith("yours.")]
+
+
+@pytest.mark.parametrize("moment", ["starting Kafka", "1997-0"])
+def test_after_a_kill_nothing_is_left_running(
+    started: Callable[..., subprocess.Popen[bytes]], tmp_path: Path, moment: str
+) -> None:
+    demo = started("--seconds", "60")
+    wait_for(moment, tmp_path / "out", demo)
+    time.sleep(1.0)
+    processes = family(demo)
+    assert processes
+    demo.kill()
+    demo.wait()
+    assert not left(processes)
+
+
+def test_ctrl_c_while_it_plays_ends_everything(
+    started: Callable[..., subprocess.Popen[bytes]], tmp_path: Path, folder: Path
+) -> None:
+    demo = started("--seconds", "60")
+    wait_for("1997-0", tmp_path / "out", demo)
+    processes = family(demo)
+    demo.send_signal(signal.SIGINT)
+    assert demo.wait(30) == 130, (tmp_path / "out").read_text()
+    assert not left(processes)
+    assert list((folder / "demo").iterdir()) == []
