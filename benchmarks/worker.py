@@ -1,0 +1,122 @@
+"""The worker as it runs in production: on a log to its end, and from its changelog after a restart."""
+
+import asyncio
+from typing import Any
+
+import uvloop
+from aiokafka import TopicPartition
+
+from agents.app import run, serve
+from agents.kafka.connection import client_options
+from agents.kafka.store import read_table, reader
+from agents.log import configure_logs
+from agents.observe import Committed, Silent
+from agents.settings import Settings, load_settings
+from benchmarks.measure import Figures, Job, cpu, rss
+from benchmarks.workload import PARTITIONS
+from pipeline.position import decode_position
+
+
+def settings_of(job: Job, *, tick_after: float = 3600.0) -> Settings:
+    """A worker's settings; ticks of its own would only come after the log's end."""
+    return load_settings(brokers=job.brokers, topic_prefix=job.prefix, tick_after=tick_after, log_level="error")
+
+
+class _UntilCommitted(Silent):
+    """Stops the worker when every partition is committed up to its end."""
+
+    def __init__(self, ends: dict[int, int], stop: asyncio.Event) -> None:
+        self._left = ends
+        self._stop = stop
+        self.cpu = 0.0
+
+    def committed(self, commit: Committed) -> None:
+        if commit.offset >= self._left.get(commit.partition, commit.offset + 1):
+            del self._left[commit.partition]
+            if not self._left:
+                self.cpu = cpu()
+                self._stop.set()
+
+
+async def _ends(settings: Settings) -> dict[int, int]:
+    async with reader(client_options(settings)) as consumer:
+        ends = {}
+        topic = settings.topic("users")
+        for tp, end in (await consumer.end_offsets([TopicPartition(topic, p) for p in range(PARTITIONS)])).items():
+            ends[tp.partition] = end
+        return ends
+
+
+async def _check(settings: Settings, ends: dict[int, int], events: int) -> None:
+    """Everything was folded: by the positions in the state topic, every event was read once and applied."""
+    read = applied = 0
+    async with reader(client_options(settings)) as consumer:
+        for partition, end in ends.items():
+            rows: dict[bytes, bytes] = {}
+            await read_table(consumer, settings.topic("state"), partition, rows)
+            position = decode_position(rows[b"p"])
+            assert position.offset == end, f"partition {partition} was folded to {position.offset} of {end}"
+            read += position.counts.read
+            applied += position.counts.applied
+    assert read == applied == events, f"{events} events, {read} read, {applied} applied"
+
+
+def worker(job: Job) -> Figures:
+    """CPU per event from an empty state until all is committed, joining the group included."""
+    configure_logs("error", "json")
+    settings = settings_of(job)
+
+    async def main() -> float:
+        ends = await _ends(settings)
+        stop = asyncio.Event()
+        observer = _UntilCommitted(dict(ends), stop)
+        began = cpu()
+        await serve(settings, stop, observer=observer)
+        await _check(settings, ends, job.events)
+        return observer.cpu - began
+
+    spent = uvloop.run(main())
+    return {"us": spent / job.events * 1e6}
+
+
+class _UntilLoaded(Silent):
+    """Stops the worker when every partition has loaded its state."""
+
+    def __init__(self, stop: asyncio.Event) -> None:
+        self._stop = stop
+        self._loaded = 0
+        self.records = 0
+        self.cpu = 0.0
+        self.rss = 0
+
+    def assigned(self, partition: int, *, seconds: float, rows: int, lag: int, core: Any) -> None:  # noqa: ARG002
+        self._loaded += 1
+        if self._loaded == PARTITIONS:
+            self.cpu = cpu()
+            asyncio.get_running_loop().call_later(1.0, self._settled)
+
+    def _settled(self) -> None:
+        self.rss = rss()
+        self._stop.set()
+
+
+def recover(job: Job) -> Figures:
+    """Users per second of CPU from the start of a worker until every partition has loaded its changelog, and the
+    process memory that each user takes then. `size` is the number of users.
+    """
+    configure_logs("error", "json")
+    settings = settings_of(job)
+
+    async def main() -> Figures:
+        stop = asyncio.Event()
+        observer = _UntilLoaded(stop)
+        before, began = rss(), cpu()
+        await serve(settings, stop, observer=observer)
+        return {"users_s": job.size / (observer.cpu - began), "bytes": (observer.rss - before) / job.size}
+
+    return uvloop.run(main())
+
+
+def forever(job: Job) -> Figures:
+    """A worker until SIGTERM, for others to measure."""
+    raise SystemExit(run(settings_of(job)))
