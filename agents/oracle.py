@@ -15,6 +15,7 @@ import msgspec
 
 from agents.kafka.connection import client_options
 from agents.kafka.read import Logs, fold_table, open_logs
+from agents.replay import few_collections
 from agents.settings import Settings
 from agents.statecheck import UNREADABLE, differences, invariants
 from pipeline.control import is_control
@@ -84,7 +85,9 @@ async def verify(settings: Settings, *, wait: float = 30.0) -> Findings:
     """
     deadline = monotonic() + wait
     while True:
-        findings = check(await gather(settings, wait=max(0.0, deadline - monotonic())), tenant=settings.tenant)
+        with few_collections():
+            evidence = await gather(settings, wait=max(0.0, deadline - monotonic()))
+            findings = check(evidence, tenant=settings.tenant)
         if not findings.unsettled or monotonic() > deadline:
             return findings
         await asyncio.sleep(_PULSE)

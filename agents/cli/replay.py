@@ -13,7 +13,7 @@ from agents.cli.base import as_json, emit, progress, settings_of
 from agents.exits import Exit, Refusal
 from agents.files import lines, size, text_of
 from agents.readable import sums_view, user_view
-from agents.replay import Refused, Replayed, read_line, run
+from agents.replay import Refused, Replayed, few_collections, read_line, run
 from pipeline.play import Raw
 from pipeline.policy import PolicyError, parse
 
@@ -75,7 +75,7 @@ def replay(
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise Refusal(Exit.USAGE, f"--out {out}: {error.strerror}") from error
-    with progress(quiet=as_json) as bar:
+    with few_collections(), progress(quiet=as_json) as bar:
         history = History(files)
         history.read(bar)
         task = bar.add_task("replaying", total=len(history.raws))

@@ -145,7 +145,8 @@ def send(ctx: click.Context, *, file: str, backfill: bool, dry_run: bool, as_jso
     async def send_all() -> None:
         nonlocal sent
         with progress(quiet=as_json) as bar:
-            task = bar.add_task("sending", total=None if size([file]) is None else _count(file))
+            known = not bar.disable and size([file]) is not None
+            task = bar.add_task("sending", total=sum(1 for _ in lines(file)) if known else None)
             async for count in deliver(settings, accepted(await current_admission(settings, backfill=backfill))):
                 sent += count
                 bar.update(task, completed=read)
@@ -168,7 +169,3 @@ def send(ctx: click.Context, *, file: str, backfill: bool, dry_run: bool, as_jso
         click.echo(f"{read:,} read, {sent:,} {'valid' if dry_run else 'sent'}, {len(refused):,} refused")
     if refused:
         ctx.exit(Exit.USAGE)
-
-
-def _count(name: str) -> int:
-    return sum(1 for _ in lines(name))

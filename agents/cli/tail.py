@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any, Final
 
 import click
@@ -35,7 +36,8 @@ def tail(ctx: click.Context, *, topic: str, last: int, follow: bool, as_json: bo
             else:
                 click.echo(_line(topic, record))
 
-    run(settings, show())
+    with suppress(KeyboardInterrupt):  # how following ends
+        run(settings, show())
 
 
 async def _records(settings: Settings, topic: str, last: int, *, follow: bool) -> AsyncIterator[Any]:

@@ -294,7 +294,7 @@ def test_tail_follows(rekindle: Rekindle) -> None:
                 sleep(0.1)
             assert b"ann  silent-14d: send" in line
         process.send_signal(signal.SIGINT)
-        process.wait(10)
+        assert process.wait(10) == 0
     finally:
         process.kill()
         process.wait()
