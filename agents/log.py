@@ -2,6 +2,8 @@
 
 import logging
 import sys
+from collections.abc import Callable
+from time import monotonic
 from typing import Any, TextIO
 
 import structlog
@@ -16,6 +18,28 @@ _SHARED: list[Any] = [
 
 # Chatty at info, and about things that this application does itself.
 _QUIET = ("aiokafka", "faust", "mode", "kafka", "asyncio")
+_REPEAT = 5.0  # s
+
+
+class _Once(logging.Filter):
+    """Lets a library's line pass once in 5 s: with a broker down, aiokafka's retries write hundreds a second."""
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._seen: dict[tuple[str, str], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record is written."""
+        if not record.name.startswith(_QUIET):
+            return True
+        key, now = (record.name, str(record.msg)[:60]), self._clock()
+        if now - self._seen.get(key, -_REPEAT) < _REPEAT:
+            return False
+        if len(self._seen) > 1_000:
+            self._seen.clear()
+        self._seen[key] = now
+        return True
 
 
 def configure_logs(level: str = "info", form: str = "json", stream: TextIO | None = None) -> None:
@@ -36,6 +60,7 @@ def configure_logs(level: str = "info", form: str = "json", stream: TextIO | Non
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )
+    handler.addFilter(_Once())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(threshold)

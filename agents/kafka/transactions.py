@@ -112,7 +112,8 @@ class Transactions:
             line = f"transaction of {self._id!r} was not done within {self._patience:.0f} s; are the brokers up?"
             raise Refusal(Exit.SEND, line) from None
         except KafkaError as error:
-            raise Refusal(Exit.SEND, f"transaction of {self._id!r} failed: {error!r}") from error
+            cause = error.__cause__ or error
+            raise Refusal(Exit.SEND, f"transaction of {self._id!r} failed: {type(cause).__name__}: {cause}") from error
         passed("after_commit")
 
     async def _transact(
