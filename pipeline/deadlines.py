@@ -28,10 +28,14 @@ class Wheel:
         else:
             bucket.append(key)
 
-    def take(self, hour: int) -> list[bytes]:
-        """Remove and return the keys of `hour`, sorted, each once."""
-        bucket = self._buckets.pop(hour, None)
+    def due(self, hour: int) -> list[bytes]:
+        """The keys of `hour`, sorted, each once. They stay until `drop`: a sweep may be given up, and begun anew."""
+        bucket = self._buckets.get(hour)
         return sorted(set(bucket)) if bucket else []
+
+    def drop(self, hour: int) -> None:
+        """Forget the bucket of `hour`."""
+        self._buckets.pop(hour, None)
 
     def postpone(self, hour: int) -> None:
         """Move the bucket of `hour` to the next hour, whole."""

@@ -343,12 +343,13 @@ class Partition:
                     continue
             context.next_hour = hour + 1
             yield from self._sweep(hour, record)
+            wheel.drop(hour)
             position.next_hour = hour + 1
 
     def _sweep(self, hour: int, record: Record) -> Iterator[None]:
         """Wake whoever is due in `hour`. A pause may fall anywhere between two users: the rows tell who was woken."""
         context, counts, until = self._context, self.position.counts, (hour + 1) * HOUR
-        for key in self.wheel.take(hour):
+        for key in self.wheel.due(hour):
             due = self._due_hour(key)
             if due > hour:
                 self.wheel.put(due, key)
