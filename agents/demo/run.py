@@ -164,7 +164,7 @@ class Demo:
             while True:
                 now = scene()
                 if live:
-                    live.update(picture(now, console.height), refresh=True)
+                    live.update(picture(now, console.width, console.height), refresh=True)
                 else:
                     console.print(line(now), soft_wrap=True)
                 if svg and now.share >= _PICTURE_AT:

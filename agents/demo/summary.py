@@ -177,15 +177,17 @@ def _verdict(result: Result) -> RenderableType:
 
 def what_next(settings: Settings, metrics: Sequence[str | None]) -> RenderableType:
     """Commands that work while the demo is up, as they have to be typed in another terminal."""
-    program = [_program()]
-    if settings.brokers != Settings.model_fields["brokers"].default:
-        program += ["--brokers", settings.brokers]
-    if settings.topic_prefix != Settings.model_fields["topic_prefix"].default:
-        program += ["--prefix", settings.topic_prefix]
-    rekindle = shlex.join(program)
+    exports = [
+        f"REKINDLE_{name.upper()}={shlex.quote(getattr(settings, name))}"
+        for name in ("brokers", "topic_prefix")
+        if getattr(settings, name) != Settings.model_fields[name].default
+    ]
+    rekindle = shlex.quote(_program())
     grid = Table.grid(padding=(0, 3, 0, 0))
     grid.add_column(no_wrap=True)
-    grid.add_column(style="dim")
+    grid.add_column(style="dim", no_wrap=True, overflow="ellipsis")
+    if exports:
+        grid.add_row(f"export {' '.join(exports)}")
     for command, says in (
         (f"{rekindle} tail triggers", "what was to be sent, each with its reason"),
         (f"{rekindle} tail decisions --json", "every gate, value and threshold of each user considered"),

@@ -21,10 +21,11 @@ from schemas.trigger import RecallData, Trigger
 
 COLORS: Final = {"new": "cyan", "active": "green", "at_risk": "yellow", "dormant": "red", "returned": "magenta"}
 """Stage of the lifecycle -> its color, in the order in which they are shown."""
-_TITLE: Final = "CDNOW 1997-98: 2,357 customers of a music shop"
+_TITLE: Final = "CDNOW 1997-98: 2,357 customers"
 _NOTE: Final = "real purchases in accelerated event time; synthetic: campaigns, times of day, a few broken messages"
 _LINES: Final = 8  # of triggers, at most
-_OTHERS: Final = 17  # all other lines
+_OTHERS: Final = 15  # all other lines
+_WIDE: Final = 100  # columns
 _SVG_WIDTH: Final = 108
 _EIGHTHS: Final = " ▏▎▍▌▋▊▉█"
 
@@ -66,14 +67,21 @@ def line(scene: Scene) -> str:
     return f"{date(scene.now)}  {scene.share:4.0%}  read {scene.read:,}  {stages}  triggers {scene.sent:,}{last}"
 
 
-def picture(scene: Scene, height: int = 40) -> RenderableType:
-    """The moment as a picture, of fewer triggers on a terminal of fewer lines."""
+def picture(scene: Scene, width: int = 110, height: int = 40) -> RenderableType:
+    """The moment as a picture for a terminal of this size."""
+    wide = width >= _WIDE
     sides = Table.grid(expand=True, padding=(0, 1, 0, 0))
     sides.add_column(ratio=5)
     sides.add_column(ratio=6)
-    sides.add_row(_users(scene), _workers(scene))
+    sides.add_row(_users(scene, wide), _workers(scene, wide))
     lines = max(1, min(_LINES, height - _OTHERS - 1))
-    body = Group(_header(scene), _progress(scene), sides, _triggers(scene, lines), Text(_NOTE, style="dim"))
+    body = Group(
+        _header(scene, wide),
+        _progress(scene),
+        sides,
+        _triggers(scene, lines),
+        Text(_NOTE, style="dim", no_wrap=True, overflow="ellipsis"),
+    )
     return Panel(body, box=box.ROUNDED, border_style="dim", title="[bold]rekindle demo[/]", title_align="left")
 
 
@@ -86,15 +94,19 @@ def save_picture(scene: Scene, path: Path) -> None:
 
 
 def _reason(data: RecallData) -> str:
-    risk, goal = data.risk, "order" if data.goal.event else "visit"
-    return because(data) + (f"; P(no {goal} in {risk.horizon // DAY} days) {risk.p:.2f}" if risk else "")
+    """Why, and how sure: in a line short enough for 100 columns."""
+    for gate in data.explain:
+        if gate.feature == "active_days":
+            return f"{because(data)}; came on {gate.value} days"
+    risk = data.risk
+    return because(data) + (f"; P(no order in {risk.horizon // DAY} days) {risk.p:.2f}" if risk else "")
 
 
-def _header(scene: Scene) -> RenderableType:
+def _header(scene: Scene, wide: bool) -> RenderableType:
     row = Table.grid(expand=True)
-    row.add_column()
-    row.add_column(justify="right")
-    row.add_row(Text(_TITLE, style="bold"), Text(scene.where, style="dim"))
+    row.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+    row.add_column(justify="right", no_wrap=True)
+    row.add_row(Text(_TITLE + " of a music shop" * wide, style="bold"), Text(scene.where, style="dim"))
     return row
 
 
@@ -113,7 +125,7 @@ def _progress(scene: Scene) -> RenderableType:
     return row
 
 
-def _users(scene: Scene) -> RenderableType:
+def _users(scene: Scene, wide: bool) -> RenderableType:
     grid = Table.grid(padding=(0, 1, 0, 0))
     grid.add_column(no_wrap=True)
     grid.add_column(justify="right", no_wrap=True)
@@ -122,7 +134,9 @@ def _users(scene: Scene) -> RenderableType:
     for stage, color in COLORS.items():
         count = scene.stages.get(stage, 0)
         grid.add_row(
-            Text(stage.replace("_", " "), style=color), f"{count:,}", Text(_bar(count / most, 16), style=color)
+            Text(stage.replace("_", " "), style=color),
+            f"{count:,}",
+            Text(_bar(count / most, 16 if wide else 12), style=color),
         )
     return Panel(
         grid, title=f"users: {sum(scene.stages.values()):,}", title_align="left", box=box.ROUNDED, border_style="dim"
@@ -134,30 +148,31 @@ def _bar(share: float, width: int) -> str:
     return "█" * full + _EIGHTHS[rest].strip()
 
 
-def _workers(scene: Scene) -> RenderableType:
+def _workers(scene: Scene, wide: bool) -> RenderableType:
     grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    grid.add_column("worker")
-    for name in ("partitions", "records/s", "lag", "memory"):
-        grid.add_column(name, justify="right")
+    grid.add_column("worker", no_wrap=True)
+    for name in ("partitions", "records/s", "lag", "memory") if wide else ("partitions", "records/s"):
+        grid.add_column(name, justify="right", no_wrap=True)
     for member in scene.workers:
         if member.alive:
             state = Text(f"● {member.number}", style="green")
-            state.append(f"  pid {member.process.pid}", style="dim")
-            memory = f"{member.memory / 2**20:.0f} MiB"
-            grid.add_row(state, str(member.partitions), f"{member.rate:,.0f}", f"{member.lag:,}", memory)
+            state.append(f" pid {member.process.pid}", style="dim")
+            figures = [str(member.partitions), f"{member.rate:,.0f}", f"{member.lag:,}"]
+            figures.append(f"{member.memory / 2**20:.0f} MiB")
+            grid.add_row(state, *figures[: len(grid.columns) - 1])
         else:
             state = Text(f"○ {member.number}", style="red")
-            state.append(f"  ended with code {member.process.returncode}", style="dim")
-            grid.add_row(state, "-", "-", "-", "-")
-    hint = Text("kill -9 one: the other takes over, nothing is lost", style="dim italic")
+            state.append(f" ended ({member.process.returncode})", style="dim")
+            grid.add_row(state)
+    hint = Text("kill -9 one: the other takes over" + (", nothing is lost" if wide else ""), style="dim italic")
     return Panel(Group(grid, Text(), hint), title="workers", title_align="left", box=box.ROUNDED, border_style="dim")
 
 
 def _triggers(scene: Scene, lines: int) -> RenderableType:
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    for _ in range(3):
-        grid.add_column(no_wrap=True)
-    grid.add_column(no_wrap=True, overflow="ellipsis")
+    grid = Table.grid(padding=(0, 2, 0, 0), expand=True)
+    for size in (10, 13, 7):
+        grid.add_column(no_wrap=True, width=size)
+    grid.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
     for trigger in list(scene.recent)[-lines:]:
         day, user, rule = trigger.time[:10], trigger.subject, trigger.data.rule_id
         grid.add_row(Text(day, style="dim"), user, Text(rule, style="yellow"), _reason(trigger.data))

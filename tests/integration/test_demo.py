@@ -98,7 +98,7 @@ def test_a_kafka_of_yours_is_used_and_left_as_it_was(
 
     demo = started("--seconds", "4", REKINDLE_BROKERS=kafka.bootstrap, REKINDLE_TOPIC_PREFIX="yours.")
     said = wait_for("Ctrl-C ends the demo.", tmp_path / "out", demo)
-    found = re.search(r"--prefix (yours\.demo-[0-9a-f]{6}\.) verify", said)
+    found = re.search(r"REKINDLE_TOPIC_PREFIX=(yours\.demo-[0-9a-f]{6}\.)", said)
     assert found, said
     assert "everything adds up" in said
     command = [*DEMO[:-1], "--brokers", kafka.bootstrap, "--prefix", found[1]]
