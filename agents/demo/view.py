@@ -16,7 +16,6 @@ from rich.text import Text
 
 from agents.cli.lines import because
 from agents.demo.staff import Member
-from pipeline.units import DAY
 from schemas.trigger import RecallData, Trigger
 
 COLORS: Final = {"new": "cyan", "active": "green", "at_risk": "yellow", "dormant": "red", "returned": "magenta"}
@@ -98,8 +97,7 @@ def _reason(data: RecallData) -> str:
     for gate in data.explain:
         if gate.feature == "active_days":
             return f"{because(data)}; came on {gate.value} days"
-    risk = data.risk
-    return because(data) + (f"; P(no order in {risk.horizon // DAY} days) {risk.p:.2f}" if risk else "")
+    return because(data) + (f"; P(back) {1 - data.risk.p:.2f}" if data.risk else "")
 
 
 def _header(scene: Scene, wide: bool) -> RenderableType:
