@@ -7,11 +7,11 @@ from typing import Any, Final
 
 import msgspec
 
+from agents.evidence import Evidence
 from agents.exits import Exit, Refusal
 from agents.files import bytes_of, lines, text_of
 from agents.kafka.connection import client_options
 from agents.kafka.read import Logs, open_logs
-from agents.oracle import Evidence
 from agents.settings import Settings
 from pipeline.records import LogRecord
 from schemas.topics import OUTPUTS, REGISTRY, STATE, USERS, Topic
@@ -80,7 +80,9 @@ async def _write(logs: Logs, topic: Topic, name: str, out: Path) -> int:
 
 
 async def _records(logs: Logs, topic: Topic, name: str) -> AsyncIterator[tuple[int, Any]]:
-    starts, ends = await logs.starts(name), await logs.ends(name)
+    # Of the state only whole transactions: rows without their position would not be one picture.
+    ends = await (logs.stable_ends(name) if topic is STATE else logs.ends(name))
+    starts = await logs.starts(name)
     latest: dict[tuple[int, bytes], Any] = {}
     async for number, records in logs.read(name, starts, ends):
         for record in records:

@@ -9,43 +9,26 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
-from agents.kafka.connection import client_options
-from agents.kafka.read import Logs, fold_table, open_logs
+from agents.evidence import UNREADABLE, Evidence, gather, position_of, unfolded
 from agents.replay import few_collections
 from agents.settings import Settings
-from agents.statecheck import UNREADABLE, differences, invariants
+from agents.statecheck import differences, invariants
 from pipeline.control import is_control
 from pipeline.partition import Partition
 from pipeline.position import Position, decode_position
 from pipeline.records import LogRecord
 from schemas.codec import DECODE_ERRORS, decode_control
 from schemas.control import Gap
-from schemas.topics import OUTPUTS, REGISTRY, STATE, USERS
 
 _DETAILS: Final = 200
 _PULSE: Final = 0.2  # s between two looks at how far the workers are
 
 Message = tuple[str, bytes, bytes, tuple[tuple[str, bytes], ...]]
 """Topic, key, value and headers of an output: what has to be equal, byte by byte."""
-
-
-@dataclass
-class Evidence:
-    """Everything that was read and written, by partition. Tests may change it before `check`."""
-
-    source: str
-    """Full name of the user topic."""
-    count: int
-    registry: dict[str, bytes]
-    inputs: dict[int, list[LogRecord]]
-    state: dict[int, dict[bytes, bytes]]
-    """Latest value of each key of the state topic."""
-    outputs: dict[str, dict[int, list[LogRecord]]]
-    """By topic, without its prefix."""
 
 
 @dataclass
@@ -93,60 +76,6 @@ async def verify(settings: Settings, *, wait: float = 30.0) -> Findings:
         await asyncio.sleep(_PULSE)
 
 
-async def gather(settings: Settings, *, wait: float = 30.0) -> Evidence:
-    """Read all topics, in an order that makes them one picture: inputs and outputs hold what the state has folded."""
-    async with open_logs(client_options(settings)) as logs:
-        source, state = settings.topic(USERS.name), settings.topic(STATE.name)
-        count = await logs.count(source)
-        evidence = Evidence(source, count, {}, {n: [] for n in range(count)}, {n: {} for n in range(count)}, {})
-        deadline = monotonic() + wait
-        read = await _more(logs, source, evidence.inputs, await logs.starts(source))
-        folded = await logs.starts(state)
-        while True:
-            ends = await logs.ends(state)
-            async for number, records in logs.read(state, folded, ends):
-                fold_table(evidence.state[number], records)
-            folded = ends
-            if not any(map(_unread, evidence.inputs.values(), evidence.state.values())) or monotonic() >= deadline:
-                break
-            await asyncio.sleep(_PULSE)
-        await _more(logs, source, evidence.inputs, read)  # the workers may have folded some that came meanwhile
-        evidence.registry = await logs.registry(settings.topic(REGISTRY.name))
-        for topic in OUTPUTS:
-            found = evidence.outputs[topic.name] = {n: [] for n in range(count)}
-            name = settings.topic(topic.name)
-            await _more(logs, name, found, await logs.starts(name))
-    return evidence
-
-
-async def _more(logs: Logs, topic: str, found: dict[int, list[LogRecord]], starts: dict[int, int]) -> dict[int, int]:
-    ends = await logs.ends(topic)
-    async for number, records in logs.read(topic, starts, ends):
-        found[number].extend(slim(record) for record in records)
-    return ends
-
-
-def slim(record: Any) -> LogRecord:
-    """A client's record without what nobody reads."""
-    return LogRecord(record.offset, record.timestamp, record.key, record.value, record.headers)
-
-
-def _unread(inputs: list[LogRecord], state: dict[bytes, bytes]) -> int:
-    """How many records the partition row says are not folded."""
-    return sum(1 for _ in _after(inputs, _position(state).offset))
-
-
-def _position(state: dict[bytes, bytes]) -> Position:
-    return decode_position(state[b"p"]) if b"p" in state else Position()
-
-
-def _after(inputs: list[LogRecord], offset: int) -> Iterator[LogRecord]:
-    for record in reversed(inputs):
-        if record.offset < offset:
-            return
-        yield record
-
-
 def check(evidence: Evidence, *, tenant: str = "default") -> Findings:
     """Replay the inputs and compare. Pure: no I/O. Raises what `Partition.fold` raises."""
     findings = Findings()
@@ -154,12 +83,12 @@ def check(evidence: Evidence, *, tenant: str = "default") -> Findings:
     for number in range(evidence.count):
         state = evidence.state[number]
         try:
-            position = _position(state)
+            position = position_of(state)
         except UNREADABLE as error:
             findings.state_errors += 1
             findings.note(f"partition {number}: the partition row can't be read: {error}")
             continue
-        findings.behind += _unread(evidence.inputs[number], state)
+        findings.behind += unfolded(evidence.inputs[number], state)
         partition = Partition(number, evidence.count, evidence.registry, tenant=tenant, topic=evidence.source)
         records = _folded(evidence.inputs[number], position.offset)
         findings.read += len(records)

@@ -2,10 +2,11 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
+from agents.evidence import UNREADABLE
 from pipeline.lifecycle import DORMANT, STAGES, UNSEEN
 from pipeline.position import decode_position
 from pipeline.state import UserState, decode_row
@@ -16,9 +17,6 @@ from pipeline.sums.growth import EXPIRED, NEW, RETURNED
 
 Rows = Mapping[bytes, bytes]
 _any = msgspec.msgpack.Decoder().decode
-
-UNREADABLE: Final = (msgspec.MsgspecError, ValueError, IndexError)
-"""What decoding a damaged row raises."""
 
 
 def differences(number: int, expected: Rows, actual: Rows) -> Iterator[str]:

@@ -47,6 +47,10 @@ class Logs:
         """The offset behind everything that has been written to each partition, open transactions included."""
         return _by_number(await self._bounds.end_offsets(await self._all(topic)))
 
+    async def stable_ends(self, topic: str) -> dict[int, int]:
+        """The offset up to which no transaction is open: where whole transactions end, if there is one producer."""
+        return _by_number(await self._committed.end_offsets(await self._all(topic)))
+
     async def _all(self, topic: str) -> list[TopicPartition]:
         return [TopicPartition(topic, number) for number in range(await self.count(topic))]
 

@@ -241,7 +241,7 @@ def test_an_operator_pauses_holds_and_skips(rekindle: Rekindle) -> None:
 
 def rekindle_inputs(rekindle: Rekindle) -> list[tuple[int, int]]:
     """Partition and offset of every event in the user topic."""
-    from agents.oracle import gather
+    from agents.evidence import gather
     from schemas.control import CONTROL_KEY
 
     evidence = asyncio.run(gather(rekindle.settings, wait=0))

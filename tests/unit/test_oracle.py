@@ -3,7 +3,8 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from agents.oracle import Evidence, Findings, check
+from agents.evidence import Evidence
+from agents.oracle import Findings, check
 from pipeline.partition import Partition
 from pipeline.position import decode_position
 from pipeline.records import LogRecord
@@ -130,6 +131,13 @@ def test_a_cell_that_was_counted_twice(evidence: Evidence) -> None:
     findings = check(evidence)
     assert counts(findings) == (0, 0, 0, 1)
     assert "the cell channels" in findings.details[0]
+
+
+def test_a_partition_row_that_cant_be_read(evidence: Evidence) -> None:
+    evidence.state[0][b"p"] = b"\xc1"
+    findings = check(evidence)
+    assert counts(findings) == (0, 0, 0, 1)
+    assert findings.details[0].startswith("partition 0: the partition row can't be read")
 
 
 def test_growth_and_stage_have_to_add_up_even_if_both_sides_agree(evidence: Evidence) -> None:
