@@ -291,7 +291,7 @@ def spread(records: Iterable[LogRecord], count: int) -> list[list[LogRecord]]:
     """The log of one partition as the logs of `count`: events by their key, control messages to each."""
     logs: list[list[LogRecord]] = [[] for _ in range(count)]
     for record in records:
-        everywhere = record.key == control.CONTROL_KEY or record.key is None
+        everywhere = record.key == control.CONTROL_KEY and record.headers
         for number in range(count) if everywhere else [partition_of(record.key or b"", count)]:
             logs[number].append(record._replace(offset=len(logs[number])))
     return logs

@@ -96,13 +96,13 @@ _traits = st.fixed_dictionaries(
         "first_touch": st.fixed_dictionaries({"source": simple(("google", "newsletter"))}),
     },
 )
-_marks = st.fixed_dictionaries({"active": simple((None, None, None, False)), "backfill": simple((False,) * 7 + (True,))})
 
 
 @st.composite
-def _happening(draw: Any, time: int, appended: int, number: int) -> Entry:
+def _happening(draw: Any, time: int, appended: int, number: int, *, backfill: bool | None = None) -> Entry:
     """Something of one user at `time`."""
-    common = {"id": f"m{number}", "appended": appended, **draw(_marks)}
+    history = draw(simple((False,) * 7 + (True,))) if backfill is None else backfill
+    common = {"id": f"m{number}", "appended": appended, "active": draw(simple((None,) * 3 + (False,))), "backfill": history}
     kind = draw(simple(("view", "view", "view", "order", "order", "page", "identify", "anonymous", "passive", "delete", "alias")))
     user = draw(simple(USERS))
     source = draw(simple(SOURCES))
@@ -123,20 +123,15 @@ def _happening(draw: Any, time: int, appended: int, number: int) -> Entry:
 
 
 @st.composite
-def logs(draw: Any, *, live: bool | None = None, ordered: bool = False, policies: tuple[str, ...] = POLICIES) -> list[LogRecord]:
-    """A log of one partition, `ordered`: events in order of time, none late, backfilled or ahead."""
+def logs(draw: Any, *, live: bool | None = None, policies: tuple[str, ...] = POLICIES) -> list[LogRecord]:
+    """Any log of one partition: late, early, repeated, backfilled, poisoned and controlled."""
     live = draw(st.booleans()) if live is None else live
     clock = at(0)
-    entries: list[Entry] = [] if live else [played()]
-    if draw(simple((True, True, True, False))):
-        entries.append(adopt(draw(simple(policies)), clock))
-    entries.append(now(clock) if live else tick(clock))
+    entries = _beginning(draw, clock, policies, live=live)
     sent: list[Entry] = []
     for number in range(draw(st.integers(1, 30))):
         step = draw(simple(STEPS))
-        pace = draw(simple((6 * HOUR, step))) if step > 6 * HOUR else step
-        for passed in [*range(pace, step, pace), step] if step else ():
-            entries.append(now(clock + passed) if live else tick(clock + passed))
+        entries += _ticks(draw, clock, step, live=live)
         clock += step
         match draw(simple(("event",) * 12 + ("again", "poison", "control"))):
             case "again" if sent:
@@ -146,13 +141,45 @@ def logs(draw: Any, *, live: bool | None = None, ordered: bool = False, policies
             case "control":
                 entries.append(draw(simple(_controls(clock, policies))))
             case _:
-                offset = 0 if ordered else draw(simple(OFFSETS))
-                entry = draw(_happening(clock + offset, clock, number))
-                sent.append(entry)
-                entries.append(entry)
-    end = clock + draw(simple((0, 3 * HOUR, 3 * DAY, 40 * DAY)))
-    entries.append(now(end) if live else tick(end))
-    return log(entries)
+                sent.append(draw(_happening(clock + draw(simple(OFFSETS)), clock, number)))
+                entries.append(sent[-1])
+    return log(entries, _ticks(draw, clock, draw(simple((3 * HOUR, 3 * DAY, 40 * DAY))), live=live))
+
+
+@st.composite
+def ordered_logs(draw: Any) -> list[LogRecord]:
+    """A log in order of time, whose ticks and control messages are to be the same in every partition: no duplicates, nothing
+    late or backfilled, control messages right after a tick, and the source guard abstains.
+    """
+    live = draw(st.booleans())
+    calm = (CALM, RISKY)
+    clock = ticked = at(0)
+    entries = _beginning(draw, clock, calm, live=live)
+    for number in range(draw(st.integers(1, 40))):
+        step = draw(simple(STEPS))
+        if clock + step - ticked >= HOUR:
+            entries += _ticks(draw, ticked, clock + step - ticked, live=live)
+            ticked = clock + step
+        clock += step
+        if ticked == clock and draw(simple((False,) * 9 + (True,))):
+            entries.append(draw(simple((adopt(CALM, clock), adopt(RISKY, clock), pause(), pause("early"), resume(), gap(1, 2)))))
+        else:
+            entries.append(draw(_happening(clock, clock, number, backfill=False)))
+    return log(entries, _ticks(draw, ticked, clock - ticked + draw(simple((3 * HOUR, 3 * DAY, 40 * DAY))), live=live))
+
+
+def _beginning(draw: Any, clock: int, policies: tuple[str, ...], *, live: bool) -> list[Entry]:
+    adopts = [adopt(draw(simple(policies)), clock)] if draw(simple((True, True, True, False))) else []
+    return [*(() if live else (played(),)), *adopts, now(clock) if live else tick(clock)]
+
+
+def _ticks(draw: Any, clock: int, step: int, *, live: bool) -> list[Entry]:
+    """Ticks up to `clock + step`: one, or one every six hours."""
+    if not step:
+        return []
+    pace = draw(simple((6 * HOUR, step))) if step > 6 * HOUR else step
+    times = [clock + passed for passed in (*range(pace, step, pace), step)]
+    return [now(time) if live else tick(time) for time in times]
 
 
 def _controls(clock: int, policies: tuple[str, ...]) -> tuple[Entry, ...]:

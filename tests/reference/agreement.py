@@ -65,10 +65,10 @@ def _naive_outcomes(naive: Naive) -> list[tuple[Any, ...]]:
 
 
 def _core_users(core: Folded) -> dict[str, Any]:
-    return {(key, name): value for key, state in core.users.items() for name, value in _core_user(state).items()}
+    return {(key, name): value for key, state in core.users.items() for name, value in plain_user(state).items()}
 
 
-def _core_user(state: UserState) -> dict[str, Any]:
+def plain_user(state: UserState) -> dict[str, Any]:
     activity, journey, recall, profile = state.activity, state.journey, state.recall, state.profile
     return {
         "stage": (state.known, STAGES[state.stage], state.since, state.risk),

@@ -1,0 +1,76 @@
+"""What holds for every log."""
+
+from collections import Counter
+from typing import Any
+
+from hypothesis import given
+
+from pipeline.lifecycle import DORMANT, STAGES, UNSEEN
+from pipeline.records import LogRecord
+from pipeline.sums import GROWTH
+from tests.builders import Folded, fold
+from tests.property.strategies import REGISTRY, logs
+
+
+@given(logs())
+def test_the_invariants_hold(records: list[LogRecord]) -> None:
+    folded = fold(records, extra=REGISTRY)
+    _counts_add_up(folded, records)
+    _growth_explains_the_stock(folded)
+    _stocks_are_what_the_rows_say(folded)
+    _a_trigger_is_a_decision_to_send(folded)
+    _one_trigger_per_episode(folded, erased={r.key for r in records if b'"delete"' in (r.value or b"")})
+    _arms_only_after_all_gates(folded)
+
+
+def _counts_add_up(folded: Folded, records: list[LogRecord]) -> None:
+    counts = folded.counts
+    assert counts["read"] == counts["applied"] + counts["duplicate"] + counts["rejected"]
+    assert counts["read"] + counts["control"] == len(records)
+    assert counts["rejected"] == len(folded.deadletters)
+    assert counts["late"] + counts["backfilled"] <= counts["applied"]
+
+
+def _growth_explains_the_stock(folded: Folded) -> None:
+    for kind in ("user", "visitor"):
+        grown: Counter[str] = Counter()
+        for (name, dims), cell in folded.cells.items():
+            if name == "growth" and dims[1] == kind:
+                grown.update(dict(zip(GROWTH.fields, cell, strict=True)))
+        there = [s for s in folded.users.values() if s.known == (kind == "user") and s.stage not in (UNSEEN, DORMANT)]
+        assert grown["new"] + grown["returned"] - grown["dormant"] - grown["expired"] == len(there)
+        assert min(grown.values(), default=0) >= 0
+
+
+def _stocks_are_what_the_rows_say(folded: Folded) -> None:
+    seen = [s for s in folded.users.values() if s.stage != UNSEEN]
+    stages = Counter(("user" if s.known else "visitor", STAGES[s.stage]) for s in seen)
+    risks = Counter((f"{s.risk / 10:.1f}",) for s in seen if s.known)
+    assert {dims: cell[0] for (name, dims), cell in folded.cells.items() if name == "stage"} == stages
+    assert {dims: cell[0] for (name, dims), cell in folded.cells.items() if name == "risk"} == risks
+
+
+def _a_trigger_is_a_decision_to_send(folded: Folded) -> None:
+    sent = [m["data"]["trigger_id"] for m in folded.messages("decisions") if m["data"]["decision"] == "send"]
+    assert [t["id"] for t in folded.triggers] == sent
+
+
+def _one_trigger_per_episode(folded: Folded, erased: set[bytes | None]) -> None:
+    kept = [t for t in folded.triggers if t["subject"].encode() not in erased]
+    assert not _repeated(t["id"] for t in folded.triggers)
+    assert not _repeated((t["subject"], t["data"]["episode"]["start"]) for t in kept)
+    assert not _repeated(o["trigger_id"] for o in folded.outcomes)
+
+
+def _arms_only_after_all_gates(folded: Folded) -> None:
+    for message in folded.messages("decisions"):
+        data = message["data"]
+        drawn = data["decision"] in ("send", "holdout")
+        assert drawn == (data["reasons"] == []) == (data["experiment"] is not None)
+        assert drawn == all(gate["passed"] for gate in data["explain"])
+        if drawn:
+            assert (data["experiment"]["arm"] == "holdout") == (data["decision"] == "holdout")
+
+
+def _repeated(values: Any) -> list[Any]:
+    return [value for value, times in Counter(values).items() if times > 1]
