@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from pipeline.units import DAY, HOUR
-from tests.builders import T0, tick
+from tests.builders import tick
 from tests.faults.feed import crowd
 from tests.faults.harness import SESSION, Cluster, Worker, kill_publisher
 
@@ -69,13 +69,13 @@ async def restart_broker(cluster: Cluster) -> None:
 
 async def sweep(cluster: Cluster) -> None:
     """100,000 users fall due on one tick, and both workers die in the middle of it. For a cluster that is not fed."""
-    cluster.feed.time = max(cluster.feed.time, T0)
     await cluster.send([(number, tick(cluster.feed.time)) for number in range(cluster.partitions)])
     await cluster.send(crowd(cluster.partitions, CROWD, cluster.feed.time, HOUR))
     settled = await cluster.check()
     assert settled.ok, settled.words
-    workers = [await _replace(cluster, name, f"in_sweep:{cluster.random.randint(1, 8)}") for name in NAMES]
-    cluster.feed.time += 3 * DAY
+    workers = [await _replace(cluster, name, f"in_sweep:{cluster.random.randint(1, 4)}") for name in NAMES]
+    await cluster.ready()
+    cluster.feed.time += DAY + 4 * HOUR
     await cluster.send([(number, tick(cluster.feed.time)) for number in range(cluster.partitions)])
     for worker in workers:
         await _died(cluster, worker)

@@ -27,6 +27,15 @@ rules:
 """
 """Silences of hours, so that a virtual day brings thousands of decisions."""
 
+TOGETHER: Final = """
+version: 1
+mode: live
+salt: faults
+lifecycle: {at_risk: 30d, dormant: 60d}
+rules: [{id: silent, when: {silence: 1d}, holdout: 0.2, goal: {within: 1d}}]
+"""
+"""One deadline for each user, so that a crowd falls due once."""
+
 Placed = tuple[int, Entry]
 """Partition and record."""
 

@@ -107,6 +107,7 @@ class Cluster:
         folder: for the workers' logs.
         seed: of the feed and of everything random.
         partitions: of the user topic.
+        policy: adopted at the beginning.
         domain: of the log; only `played` can be fed.
     """
 
@@ -118,6 +119,7 @@ class Cluster:
         seed: str,
         *,
         partitions: int = 4,
+        policy: str = POLICY,
         domain: TimeDomain = "played",
     ) -> None:
         self.kafka = kafka
@@ -128,6 +130,7 @@ class Cluster:
         self.partitions = partitions
         self.settings = load_settings(brokers=kafka.bootstrap, topic_prefix=prefix, app_id=prefix.strip("."))
         self.feed = Feed(seed, partitions)
+        self._policy = policy
         self._domain = domain
         self._folder = folder
         self._failures: list[str] = []
@@ -142,7 +145,7 @@ class Cluster:
         await asyncio.to_thread(create_topics, client, plan(self.settings.topic_prefix, self.partitions))
         if self._domain == "played":
             await publish_control(self.settings, Domain("played"))
-        await publish_policy(self.settings, POLICY.encode())
+        await publish_policy(self.settings, self._policy.encode())
         self._producer = AIOKafkaProducer(**client, acks="all", enable_idempotence=True, linger_ms=5)
         await self._producer.start()
         self._tasks = [asyncio.create_task(self._supervise()), asyncio.create_task(self._feed())]

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 from agents.local import LocalKafka
 from tests.faults.faults import NAMES, SWEEP, UNDER_LOAD, sweep
+from tests.faults.feed import POLICY, TOGETHER
 from tests.faults.harness import Check, Cluster
 
 FAULTS: Final = (*UNDER_LOAD, SWEEP)
@@ -28,7 +29,13 @@ async def runs_of(kafka: LocalKafka, fault: str, numbers: range, seed: str, fold
     together = 1 if fault == SWEEP else _TOGETHER
     for first in numbers[::together]:
         name = f"{fault.replace(' ', '-')}-{first}"
-        cluster = Cluster(kafka, f"f{uuid4().hex[:8]}.", folder / name, f"{seed}/{fault}/{first}")
+        cluster = Cluster(
+            kafka,
+            f"f{uuid4().hex[:8]}.",
+            folder / name,
+            f"{seed}/{fault}/{first}",
+            policy=TOGETHER if fault == SWEEP else POLICY,
+        )
         async with cluster:
             for worker in NAMES:
                 cluster.start(worker)
