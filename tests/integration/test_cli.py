@@ -21,6 +21,7 @@ from agents.cli import main
 from agents.exits import Exit
 from agents.kafka.publish import publish_control
 from agents.local import LocalKafka
+from agents.oracle import verify
 from agents.process import free_port
 from agents.settings import load_settings
 from schemas.control import Domain, Tick
@@ -274,6 +275,40 @@ def test_verify_finds_what_was_never_written_and_says_who_is_behind(rekindle: Re
     assert "the row of user 'user-1' is missing" in details
     assert "the sums say" in details
     assert "the cell broken should not be there" in details
+
+
+async def test_a_look_at_running_workers_is_one_picture(rekindle: Rekindle) -> None:
+    """Whenever it looks, and however far the workers are: nothing is lost or wrong."""
+    stop = asyncio.Event()
+
+    async def feed() -> int:
+        producer = AIOKafkaProducer(bootstrap_servers=rekindle.settings.brokers, linger_ms=5)
+        await producer.start()
+        sent = 0
+        while not stop.is_set():
+            for _ in range(100):
+                user = f"user-{sent % 700}"
+                body = event(user, 0, messageId=f"m{sent}", timestamp=datetime.now(UTC).isoformat())
+                bad = sent % 50 == 0  # dead letters: outputs that have to be in step with the state
+                await producer.send(
+                    rekindle.settings.topic("users"), b"{" if bad else json.dumps(body).encode(), user.encode()
+                )
+                sent += 1
+            await asyncio.sleep(0.02)
+        await producer.stop()
+        return sent
+
+    feeding = asyncio.create_task(feed())
+    with rekindle.worker():
+        looks = [await verify(rekindle.settings, wait=0) for _ in range(8)]
+        stop.set()
+        sent = await feeding
+        last = await verify(rekindle.settings)
+    for found in (*looks, last):
+        assert found.ok, found.details
+    assert last.read >= sent
+    assert last.behind == 0
+    assert len({found.read for found in looks}) > 4, "the workers went on meanwhile"
 
 
 def test_tail_follows(rekindle: Rekindle) -> None:
