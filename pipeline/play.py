@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
+from pipeline.admission import EARLIEST
+from pipeline.control import LATEST_TICK
 from pipeline.partition import PLAYED_TICK, Partition
 from pipeline.records import Commit, LogRecord
 from pipeline.units import DAY, HOUR
@@ -57,9 +59,10 @@ class Play(NamedTuple):
 
 def history_span(raws: Sequence[Raw]) -> tuple[int, int] | None:
     """First and last time (ms) of the largest run of events without a gap of more than a year: what lies outside of
-    it is absurd, and must not make the player tick decades away. None if nothing tells a time.
+    it is absurd, and must not make the player tick decades away. None if nothing tells a time that a tick may have.
     """
-    times = sorted(raw.time for raw in raws if raw.time is not None)
+    latest = LATEST_TICK - _LONGEST_GAP
+    times = sorted(raw.time for raw in raws if raw.time is not None and EARLIEST <= raw.time < latest)
     if not times:
         return None
     runs = [[times[0], times[0], 0]]

@@ -117,6 +117,18 @@ def test_a_bad_line_costs_one_line_and_is_named(tmp_path: Path) -> None:
     assert dead[2]["value"] == {"base64": "eyJtZXNzYWdlSWQiOiAi/yJ9"}
 
 
+def test_absurd_times_are_dead_letters_and_nothing_else(tmp_path: Path) -> None:
+    absurd = ["0001-01-01T00:00:00Z", "1969-12-31T23:59:59Z", "2400-01-01T00:00:00Z", "9999-12-31T23:59:59.999Z"]
+    events = [event("u", n, n, timestamp=when) for n, when in enumerate(absurd)]
+    alone = replay(tmp_path, "alone", write(tmp_path, events), "--json")
+    assert json.loads(alone.stdout)["rejected"] == 4, alone.output
+    among = replay(tmp_path, "among", write(tmp_path, [*events, *history()]), "--json")
+    assert json.loads(among.stdout)["rejected"] == 4
+    assert json.loads(among.stdout)["applied"] == len(history())
+    dead = [json.loads(line) for line in (tmp_path / "among" / "deadletters.jsonl").open()]
+    assert [d["reason"] for d in dead] == ["absurd_time", "absurd_time", "time_in_future", "time_in_future"]
+
+
 def test_errors_say_what_to_do(tmp_path: Path) -> None:
     missing = replay(tmp_path, "out", tmp_path / "nothing.jsonl")
     assert missing.exit_code == Exit.USAGE
