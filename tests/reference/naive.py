@@ -204,7 +204,7 @@ class Naive:
         except DECODE_ERRORS:
             raise Refused("malformed_json") from None
         key = event.userId if event.userId is not None else event.anonymousId
-        if key is None or key in HOPELESS_IDS:
+        if key is None or key in HOPELESS_IDS or not key.strip():
             raise Refused("bad_id")
         if key.encode() != record.key:
             raise Refused("key_mismatch")
