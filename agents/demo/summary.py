@@ -186,8 +186,6 @@ def what_next(settings: Settings, metrics: Sequence[str | None]) -> RenderableTy
     grid = Table.grid(padding=(0, 3, 0, 0))
     grid.add_column(no_wrap=True)
     grid.add_column(style="dim", no_wrap=True, overflow="ellipsis")
-    if exports:
-        grid.add_row(f"export {' '.join(exports)}")
     for command, says in (
         (f"{rekindle} tail triggers", "what was to be sent, each with its reason"),
         (f"{rekindle} tail decisions --json", "every gate, value and threshold of each user considered"),
@@ -198,7 +196,9 @@ def what_next(settings: Settings, metrics: Sequence[str | None]) -> RenderableTy
         *((f"curl {address}", "the metrics of a worker") for address in metrics if address),
     ):
         grid.add_row(command, says)
-    return Group(Text("\nTry next, in another terminal", style="bold"), grid, Text("\nCtrl-C ends the demo.", "bold"))
+    head = Text("\nTry next, in another terminal", style="bold")
+    told = [Text(f"export {' '.join(exports)}", overflow="fold")] if exports else []
+    return Group(head, *told, grid, Text("\nCtrl-C ends the demo.", style="bold"))
 
 
 def _program() -> str:
