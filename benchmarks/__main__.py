@@ -90,9 +90,7 @@ class Bench:
     def latency(self) -> Found:
         """Reveal to visible."""
         self.say("latency")
-        figures = run(
-            "latency:latency", self.job("latency.", size=max(15, self.scaled(60) if self.events < 1_000_000 else 60))
-        )
+        figures = run("latency:latency", self.job("latency.", size=60 if self.events >= 1_000_000 else 20))
         return {"trigger_p50_ms": figures["p50"], "trigger_p99_ms": figures["p99"]}
 
     def memory(self) -> Found:

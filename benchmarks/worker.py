@@ -5,11 +5,13 @@ from typing import Any
 
 import uvloop
 from aiokafka import TopicPartition
+from prometheus_client import CollectorRegistry
 
 from agents.app import run, serve
 from agents.kafka.connection import client_options
 from agents.kafka.store import read_table, reader
 from agents.log import configure_logs
+from agents.metrics import Metrics
 from agents.observe import Committed, Silent
 from agents.settings import Settings, load_settings
 from benchmarks.measure import Figures, Job, cpu, rss
@@ -19,21 +21,25 @@ from pipeline.position import decode_position
 
 def settings_of(job: Job, *, tick_after: float = 3600.0) -> Settings:
     """A worker's settings; ticks of its own would only come after the log's end."""
-    return load_settings(brokers=job.brokers, topic_prefix=job.prefix, tick_after=tick_after, log_level="error")
+    return load_settings(
+        brokers=job.brokers, topic_prefix=job.prefix, tick_after=tick_after, log_level="error", metrics_port=0
+    )
 
 
-class _UntilCommitted(Silent):
+class _UntilCommitted(Metrics):
     """Stops the worker when every partition is committed up to its end."""
 
     def __init__(self, ends: dict[int, int], stop: asyncio.Event) -> None:
-        self._left = ends
+        super().__init__(CollectorRegistry())
+        self._awaited = ends
         self._stop = stop
         self.cpu = 0.0
 
     def committed(self, commit: Committed) -> None:
-        if commit.offset >= self._left.get(commit.partition, commit.offset + 1):
-            del self._left[commit.partition]
-            if not self._left:
+        super().committed(commit)
+        if commit.offset >= self._awaited.get(commit.partition, commit.offset + 1):
+            del self._awaited[commit.partition]
+            if not self._awaited:
                 self.cpu = cpu()
                 self._stop.set()
 
