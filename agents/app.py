@@ -1,6 +1,7 @@
 """The composition root of a worker: settings in, a wired faust application out; and the process around it."""
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -249,6 +250,9 @@ def run(settings: Settings, *, observer: Observer | None = None, make_core: Make
     Without an observer its metrics are counted and served over HTTP.
     """
     configure_logs(settings.log_level, settings.log_format)
+    # A fold makes hundreds of thousands of objects a second and no cycles; looking for some took a fifth of its time.
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 100)
 
     async def main() -> None:
         nonlocal observer

@@ -4,9 +4,20 @@ aiokafka wraps each record into a named tuple of eleven fields, most of what a f
 C decoder already have the five that are needed, so a batch is taken over as it is.
 """
 
-from typing import Any
+import asyncio
+from typing import Any, NamedTuple
 
+from aiokafka import TopicPartition
+from aiokafka.consumer.fetcher import FetchResult
 from aiokafka.errors import CorruptRecordException
+
+
+class Taken(NamedTuple):
+    """Fetched records of one partition, the position behind them, and the partition's end at that time."""
+
+    records: list[Any]
+    position: int
+    highwater: int
 
 
 def unpack(fetched: Any) -> tuple[list[Any], int]:
@@ -43,4 +54,36 @@ def unpack(fetched: Any) -> tuple[list[Any], int]:
             else:  # a batch is delivered whole, also when the position lies inside it
                 records.extend(record for record in batch if record.offset >= position)
         position = batch.next_offset
+    fetched._records_iterator = None  # noqa: SLF001 it refers to its owner: the bytes would wait for the cycle collector
     return records, position
+
+
+def take(fetcher: Any, tp: TopicPartition) -> Taken | Exception | None:
+    """What aiokafka's fetcher holds ready of one partition, handed over whole; it fetches on from behind it.
+
+    Runs on the consumer's loop. None: nothing, or nothing that still counts after a seek or a rebalance. An exception
+    is handed over, not raised: it may be one from before a seek.
+    """
+    result = fetcher._records.pop(tp, None)  # noqa: SLF001
+    if result is None:
+        return None
+    fetcher._notify(fetcher._wait_consume_future)  # noqa: SLF001
+    if not isinstance(result, FetchResult):
+        error: Exception = result._error  # noqa: SLF001
+        return error
+    if not (result.check_assignment(tp) and result.has_more()):
+        return None
+    records, position = unpack(result._partition_records)  # noqa: SLF001
+    state = result._assignment.state_value(tp)  # noqa: SLF001
+    state.consumed_to(position)
+    return Taken(records, position, state.highwater)
+
+
+async def arrival(fetcher: Any, patience: float) -> None:
+    """Wait until something has been fetched, `patience` seconds at most. Raises errors of the group's coordination."""
+    waiter = fetcher._create_fetch_waiter()  # noqa: SLF001
+    await asyncio.wait([waiter], timeout=patience)
+    if waiter.done():
+        waiter.result()
+    else:
+        waiter.cancel()

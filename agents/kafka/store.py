@@ -11,6 +11,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaConnectionError
 
 from agents.exits import Exit, Refusal
+from agents.kafka.records import Taken, arrival, take
 
 _PATIENCE = 30.0  # s without any progress
 
@@ -78,24 +79,28 @@ async def read_table(
     if start is None:
         start = (await consumer.beginning_offsets([tp]))[tp]
     consumer.seek(tp, start)
+    fetcher = consumer._fetcher  # noqa: SLF001 see agents.kafka.records
     position, progressed = start, monotonic()
     while position < end or position < (consumer.highwater(tp) or 0):
-        batches = await consumer.getmany(tp, timeout_ms=200)
-        for record in batches.get(tp, ()):
-            if record.value is None:
-                table.pop(record.key, None)
-            else:
-                table[record.key] = record.value
-        reached = await consumer.position(tp)
-        if reached > position:
-            position, progressed = reached, monotonic()
-        elif monotonic() - progressed > _PATIENCE:
+        match take(fetcher, tp):
+            case Taken(records, position, _):
+                progressed = monotonic()
+                for record in records:
+                    if record.value is None:
+                        table.pop(record.key, None)
+                    else:
+                        table[record.key] = record.value
+                await asyncio.sleep(0)
+            case None:
+                await arrival(fetcher, 0.2)
+            case error:
+                raise error
+        if monotonic() - progressed > _PATIENCE:
             line = (
                 f"{topic} partition {partition} could be read to offset {position} only, of {end}: "
                 "an open transaction hides the rest; see kafka-transactions.sh find-hanging"
             )
             raise Refusal(Exit.FENCED, line)
-        await asyncio.sleep(0)
     return position
 
 

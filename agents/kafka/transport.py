@@ -12,7 +12,6 @@ from typing import Any, ClassVar
 
 import uvloop
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.consumer.fetcher import FetchResult
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.errors import (
     ConsumerStoppedError,
@@ -27,13 +26,14 @@ from faust.types import TP, ConsumerMessage
 
 from agents.exits import Exit, Refusal
 from agents.kafka.owner import Chunk
-from agents.kafka.records import unpack
+from agents.kafka.records import Taken, arrival, take
 from agents.kafka.shell import Shell
 from agents.log import logger
 
 log = logger(__name__)
 
 Delivery = tuple[TP, ConsumerMessage]
+
 
 _PACE = 0.01  # s between two fetches: at low rates a chunk costs more than its records
 _POLL = 0.1  # s that a fetch waits for data; a partition that becomes ready meanwhile waits no longer
@@ -156,33 +156,22 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
                 left = deadline - monotonic()
                 if left <= 0:
                     return {}
-                waiter = fetcher._create_fetch_waiter()  # noqa: SLF001
-                await asyncio.wait([waiter], timeout=left)
-                if waiter.done():
-                    waiter.result()  # errors of the group's coordination arrive here
-                else:
-                    waiter.cancel()
+                await arrival(fetcher, left)
 
     def _drain(self, fetcher: Any) -> dict[TP, Chunk]:
         chunks: dict[TP, Chunk] = {}
-        fetched = fetcher._records  # noqa: SLF001
-        for tp in list(fetched):
+        for tp in list(fetcher._records):  # noqa: SLF001
             cursor = self.cursors.get(tp)
             if cursor is None or not self.consumer.shell.hungry(tp.partition, cursor.delivered):
                 continue
-            result = fetched.pop(tp)
-            fetcher._notify(fetcher._wait_consume_future)  # noqa: SLF001 it may fetch the next
-            if not isinstance(result, FetchResult):
-                self._complain(tp, result._error)  # noqa: SLF001
-            elif result.check_assignment(tp) and result.has_more():
-                records, position = unpack(result._partition_records)  # noqa: SLF001
-                state = result._assignment.state_value(tp)  # noqa: SLF001
-                state.consumed_to(position)
-                if records:
-                    chunks[TP(tp.topic, tp.partition)] = Chunk(
-                        tp.partition, cursor.epoch, cursor.delivered, position, state.highwater, records
-                    )
-                    cursor.delivered = position
+            match take(fetcher, tp):
+                case Exception() as error:
+                    self._complain(tp, error)
+                case Taken([_, *_] as records, position, highwater):
+                    # Without records only markers were passed; the next chunk still continues the last one.
+                    start, cursor.delivered = cursor.delivered, position
+                    chunk = Chunk(tp.partition, cursor.epoch, start, position, highwater, records)
+                    chunks[TP(tp.topic, tp.partition)] = chunk
         return chunks
 
     def _complain(self, tp: TopicPartition, error: Exception) -> None:
@@ -247,7 +236,7 @@ class Consumer(driver.Consumer):
     async def perform_seek(self) -> None:
         """Faust would go to the group's offsets here; every owner seeks by itself when it has loaded."""
 
-    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
+    async def getmany(self, timeout: float) -> AsyncIterator[Delivery]:  # noqa: ASYNC109 faust's signature
         """Fetched chunks. Those that are left when a rebalance begins are read again after its seeks."""
         pause = self._fetched_at + _PACE - monotonic()
         if pause > 0:
