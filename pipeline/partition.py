@@ -194,7 +194,7 @@ class Partition:
         if self._guard_moved:
             changelog.append((b"g", _encode_guard(self.guard)))
             self._guard_moved = False
-        if self._moved:
+        if self._moved or changelog:  # rows never go without the position that they belong to
             last = self._last
             if last is not None:
                 crc = zlib.crc32(last.value or b"", zlib.crc32(last.key or b""))
@@ -327,12 +327,12 @@ class Partition:
         """Close every hour before the clock: judge the source, then wake whoever is due, in order of (hour, key)."""
         position, context, guard, wheel = self.position, self._context, self.guard, self.wheel
         target = context.clock // HOUR
-        self._moved = True
         if not position.next_hour:  # the first time: before the first entry there is nothing to sweep
             keys = self.rows.keys() | self._hot.keys()
             position.next_hour = min(target, min(map(self._due_hour, keys), default=target))
             context.next_hour = position.next_hour
         while (hour := position.next_hour) < target:
+            self._moved = True
             if position.judged < hour:
                 position.judged = hour
                 self._guard_moved = True
