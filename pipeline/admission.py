@@ -71,7 +71,7 @@ def admit(record: Record, policy: Policy, channels: Channels, recorded: int | No
     is none.
     """
     value, key = record.value, record.key
-    if value is None:
+    if not value:
         return Rejection("tombstone", "decode", "the value is empty; to erase a user send an event of type delete")
     if len(value) >= MAX_BYTES:
         return Rejection("too_large", "decode", f"{len(value)} bytes; at most {MAX_BYTES - 1}")
