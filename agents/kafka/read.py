@@ -7,6 +7,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import UnknownTopicOrPartitionError, for_code
 
 from agents.exits import Exit, Refusal
 from agents.kafka.store import reader
@@ -33,8 +34,14 @@ class Logs:
         """
         if topic not in self._counts:
             (found,) = await self._admin.describe_topics([topic])
-            if found["error_code"]:
+            error = for_code(found["error_code"])
+            if error is UnknownTopicOrPartitionError:
                 line = f"topic {topic} does not exist; check --prefix, or run: rekindle topics create"
+                raise Refusal(Exit.TOPICS, line)
+            if found["error_code"]:
+                line = (
+                    f"topic {topic} can't be described: {error.__name__}; `rekindle topics create --dry-run` lists ACLs"
+                )
                 raise Refusal(Exit.TOPICS, line)
             self._counts[topic] = len(found["partitions"])
         return self._counts[topic]
