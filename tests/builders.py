@@ -280,7 +280,11 @@ class Folded:
 
 
 def fold(
-    records: Sequence[LogRecord], *policies: str, number: int = 0, count: int = 1, extra: Mapping[str, bytes] | None = None
+    records: Sequence[LogRecord],
+    *policies: str,
+    number: int = 0,
+    count: int = 1,
+    extra: Mapping[str, bytes] | None = None,
 ) -> Folded:
     """Fold a log from the beginning, with the policies given (POLICY if none) in the registry."""
     known = registry(*(policies or (POLICY,))) | dict(extra or {})

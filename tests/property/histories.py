@@ -19,14 +19,17 @@ needs_cdnow = pytest.mark.skipif(not _PURCHASES.exists(), reason=f"no {_PURCHASE
 
 
 def cdnow(most: int | None = None) -> list[Raw]:
-    """Purchases of CDNOW's 1/10 sample (Fader, Hardie & Lee 2005) as order events at noon, in order of time; `most`: the
-    first so many customers.
+    """Purchases of CDNOW's 1/10 sample (Fader, Hardie & Lee 2005) as order events at noon, in order of time.
+
+    `most`: only of the first so many customers.
     """
     raws = []
     with gzip.open(_PURCHASES, "rt") as lines:
         for number, row in enumerate(csv.DictReader(lines)):
             if most is None or int(row["user_id"]) <= most:
                 time = int(datetime.fromisoformat(row["ts"]).replace(tzinfo=UTC).timestamp() * 1000) + 12 * 3_600_000
-                entry = order(time, f"c{row['user_id']}", row["value"], id=f"{row['user_id']}-{iso(time)[:10]}-{number}")
+                entry = order(
+                    time, f"c{row['user_id']}", row["value"], id=f"{row['user_id']}-{iso(time)[:10]}-{number}"
+                )
                 raws.append(read_raw(entry.value or b""))
     return sorted(raws, key=lambda raw: raw.time or 0)

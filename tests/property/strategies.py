@@ -1,4 +1,4 @@
-"""Random logs. Few users, short spans and a coarse grid of times, so that things meet: returns, deadlines, duplicates."""
+"""Random logs. Few users, short spans, a coarse grid of times: so that returns, deadlines and duplicates meet."""
 
 from typing import Any, Final
 
@@ -13,7 +13,6 @@ from tests.builders import (
     event,
     gap,
     hold,
-    identify,
     log,
     now,
     order,
@@ -69,7 +68,20 @@ USERS: Final = ("u0", "u1", "u2", "u3", "v0")
 VISITORS: Final = ("v0", "v1")
 SOURCES: Final = (None, None, "google", "newsletter", "facebook")
 STEPS: Final = (0, 0, 10 * MINUTE, 40 * MINUTE, HOUR, 5 * HOUR, 11 * HOUR, DAY, 2 * DAY, 3 * DAY, 8 * DAY, 31 * DAY)
-OFFSETS: Final = (0, 0, 0, -5 * MINUTE, -50 * MINUTE, -3 * HOUR, -DAY, -3 * DAY, -9 * DAY, 20 * MINUTE, 2 * HOUR, 400 * DAY)
+OFFSETS: Final = (
+    0,
+    0,
+    0,
+    -5 * MINUTE,
+    -50 * MINUTE,
+    -3 * HOUR,
+    -DAY,
+    -3 * DAY,
+    -9 * DAY,
+    20 * MINUTE,
+    2 * HOUR,
+    400 * DAY,
+)
 POISON: Final = (
     Entry(b"u0", None),
     Entry(b"u0", b"{"),
@@ -102,8 +114,17 @@ _traits = st.fixed_dictionaries(
 def _happening(draw: Any, time: int, appended: int, number: int, *, backfill: bool | None = None) -> Entry:
     """Something of one user at `time`."""
     history = draw(simple((False,) * 7 + (True,))) if backfill is None else backfill
-    common = {"id": f"m{number}", "appended": appended, "active": draw(simple((None,) * 3 + (False,))), "backfill": history}
-    kind = draw(simple(("view", "view", "view", "order", "order", "page", "identify", "anonymous", "passive", "delete", "alias")))
+    common = {
+        "id": f"m{number}",
+        "appended": appended,
+        "active": draw(simple((None,) * 3 + (False,))),
+        "backfill": history,
+    }
+    kind = draw(
+        simple(
+            ("view", "view", "view", "order", "order", "page", "identify", "anonymous", "passive", "delete", "alias")
+        )
+    )
     user = draw(simple(USERS))
     source = draw(simple(SOURCES))
     match kind:
@@ -148,8 +169,9 @@ def logs(draw: Any, *, live: bool | None = None, policies: tuple[str, ...] = POL
 
 @st.composite
 def ordered_logs(draw: Any) -> list[LogRecord]:
-    """A log in order of time, whose ticks and control messages are to be the same in every partition: no duplicates, nothing
-    late or backfilled, control messages right after a tick, and the source guard abstains.
+    """A log in order of time, whose ticks and control messages are to be the same in every partition.
+
+    No duplicates, nothing late or backfilled, control messages right after a tick; the source guard abstains.
     """
     live = draw(st.booleans())
     calm = (CALM, RISKY)
@@ -162,7 +184,9 @@ def ordered_logs(draw: Any) -> list[LogRecord]:
             ticked = clock + step
         clock += step
         if ticked == clock and draw(simple((False,) * 9 + (True,))):
-            entries.append(draw(simple((adopt(CALM, clock), adopt(RISKY, clock), pause(), pause("early"), resume(), gap(1, 2)))))
+            entries.append(
+                draw(simple((adopt(CALM, clock), adopt(RISKY, clock), pause(), pause("early"), resume(), gap(1, 2))))
+            )
         else:
             entries.append(draw(_happening(clock, clock, number, backfill=False)))
     return log(entries, _ticks(draw, ticked, clock - ticked + draw(simple((3 * HOUR, 3 * DAY, 40 * DAY))), live=live))
@@ -184,4 +208,14 @@ def _ticks(draw: Any, clock: int, step: int, *, live: bool) -> list[Entry]:
 
 def _controls(clock: int, policies: tuple[str, ...]) -> tuple[Entry, ...]:
     adopts = tuple(adopt(policy, clock) for policy in policies)
-    return (*adopts, hold(clock), release(clock), release(clock), pause(), pause("early"), resume(), resume("early"), gap(3, 5))
+    return (
+        *adopts,
+        hold(clock),
+        release(clock),
+        release(clock),
+        pause(),
+        pause("early"),
+        resume(),
+        resume("early"),
+        gap(3, 5),
+    )

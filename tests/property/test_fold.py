@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain, repeat
+from itertools import chain, pairwise, repeat
 from typing import Any, Literal
 from unittest.mock import patch
 
@@ -17,7 +17,7 @@ from tests.builders import Folded, fold, spread
 from tests.property.strategies import REGISTRY, logs, ordered_logs
 from tests.reference.agreement import plain_user
 
-# At a pause: go on; commit; commit and restart; restart without a commit, so that all since the last one is folded again.
+# At a pause: go on; commit; commit and restart; restart without a commit: what came since the last is folded again.
 Act = Literal["go", "commit", "restart", "crash"]
 acts = st.lists(st.sampled_from(("go", "commit", "restart", "crash")), min_size=1, max_size=50)
 
@@ -74,7 +74,7 @@ def test_any_cut_and_any_restart_gives_the_same_rows_cells_position_and_outputs(
 def test_any_cut_into_calls_of_fold_gives_the_same(records: list[LogRecord], cuts: list[int]) -> None:
     folded = Folded(Partition(0, 1, REGISTRY))
     edges = [0, *sorted(cuts), len(records)]
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         folded.feed(records[start:end])
     assert results(folded) == results(uninterrupted(records))
 

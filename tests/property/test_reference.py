@@ -24,8 +24,9 @@ def test_they_agree_on_a_real_purchase_history(policy: str) -> None:
     default = Path(__file__).parents[2] / "deploy" / "policy.yaml"
     text = default.read_text().replace("mode: shadow", "mode: live") if policy == "default" else CALM
     records = [
-        control_record(step.control, i) if step.control is not None else LogRecord(i, 0, step.raw.key, step.raw.value)
-        for i, step in enumerate(play(cdnow(most=600), digest(text)))
-        if step.control is not None or step.raw is not None
+        control_record(step.control, offset)
+        if step.control is not None
+        else LogRecord(offset, 0, step.raw.key if step.raw else None, step.raw.value if step.raw else None)
+        for offset, step in enumerate(play(cdnow(most=600), digest(text)))
     ]
     check(records, registry(text))

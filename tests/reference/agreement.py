@@ -8,7 +8,8 @@ from pipeline.records import LogRecord
 from pipeline.state import UserState
 from pipeline.sums import REGISTRY as SUMS
 from tests.builders import Folded, fold, milliseconds
-from tests.reference.naive import Naive, User
+from tests.reference.naive import Naive
+from tests.reference.person import User
 
 
 def check(records: Sequence[LogRecord], registry: Mapping[str, bytes]) -> None:
@@ -22,7 +23,11 @@ def differences(core: Folded, naive: Naive) -> list[str]:
     found = []
     for name, of_core, of_naive in _PARTS:
         theirs, ours = _flat(of_core(core)), _flat(of_naive(naive))
-        found += [f"{name} {k}: core {theirs.get(k)}, naive {ours.get(k)}" for k in {**theirs, **ours} if theirs.get(k) != ours.get(k)]
+        found += [
+            f"{name} {k}: core {theirs.get(k)}, naive {ours.get(k)}"
+            for k in {**theirs, **ours}
+            if theirs.get(k) != ours.get(k)
+        ]
     return found
 
 
@@ -64,7 +69,7 @@ def _naive_outcomes(naive: Naive) -> list[tuple[Any, ...]]:
     return naive.outcomes
 
 
-def _core_users(core: Folded) -> dict[str, Any]:
+def _core_users(core: Folded) -> dict[tuple[str, str], Any]:
     return {(key, name): value for key, state in core.users.items() for name, value in plain_user(state).items()}
 
 
@@ -75,15 +80,21 @@ def plain_user(state: UserState) -> dict[str, Any]:
         "activity": (activity.first, activity.last, activity.days, activity.ring, activity.dark, activity.last_id),
         "decayed": tuple(round(c, 9) for c in (activity.c7, activity.c30, activity.c90)),
         "orders": (activity.order_day, activity.activated),
-        "touch": ((journey.first_at, journey.first), (journey.last_at, journey.last)) if journey.touches else (None, None),
+        "touch": ((journey.first_at, journey.first), (journey.last_at, journey.last))
+        if journey.touches
+        else (None, None),
         "episode": recall.episode if recall else 0,
-        "contact": (recall.rule, recall.trigger_id, recall.holdout, recall.decided_at) if recall and recall.rule else None,
-        "profile": (profile.timezone, profile.locale, profile.unsubscribed, profile.consent) if profile else (None, None, False, {}),
+        "contact": (recall.rule, recall.trigger_id, recall.holdout, recall.decided_at)
+        if recall and recall.rule
+        else None,
+        "profile": (profile.timezone, profile.locale, profile.unsubscribed, profile.consent)
+        if profile
+        else (None, None, False, {}),
         "seen": len(state.seen) // 12,
     }
 
 
-def _naive_users(naive: Naive) -> dict[str, Any]:
+def _naive_users(naive: Naive) -> dict[tuple[str, str], Any]:
     return {(key, name): value for key, user in naive.users.items() for name, value in _naive_user(user).items()}
 
 

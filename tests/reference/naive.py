@@ -1,4 +1,4 @@
-"""A second implementation of docs/semantics.md: one list of records, plain dictionaries; no wheel, chunks or partitions.
+"""A second implementation of docs/semantics.md: one list of records; no wheel, chunks or partitions.
 
 Written from the text, not from `pipeline/`. What it finds is compared with what the core finds.
 """
@@ -9,46 +9,16 @@ from hashlib import sha256
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-import msgspec
 import xxhash
 
-from pipeline.money import MoneyError, minor_units, to_reporting
-from pipeline.policy import DEFAULT, Policy, Rule, Silence, channel_of, parse
+from pipeline.policy import DEFAULT, Rule, Silence, channel_of, parse
 from pipeline.records import LogRecord
-from schemas.codec import DECODE_ERRORS, decode_control, decode_event, decode_order, decode_traits
+from schemas.codec import DECODE_ERRORS, decode_control
 from schemas.control import CONTROL_HEADER, CONTROL_KEY, Adopt, Domain, Gap, Hold, Pause, Release, Resume, Tick
-from schemas.event import HOPELESS_IDS, MAX_BYTES, PASSIVE_EVENTS, SCHEMA_VERSION, UNSUBSCRIBE_EVENTS, Event, event_time
+from tests.reference.person import DAY, NEVER, User
+from tests.reference.reading import HOUR, YEAR_1990, Admitted, Refused, admit
 
-HOUR: Final = 3_600_000
-DAY: Final = 24 * HOUR
-YEAR_1990: Final = 631_152_000_000
 YEAR_2200: Final = 7_258_118_400_000
-NEVER: Final = 1 << 62
-Touch = tuple[int, str]
-
-
-class Refused(Exception):
-    """A dead letter, by its reason."""
-
-
-class User:
-    """A user, or a visitor (not `known`). `floor`: silence deadlines before it are settled (effective time)."""
-
-    def __init__(self, known: bool) -> None:
-        self.known, self.stage, self.since, self.risk, self.floor = known, "unseen", 0, 9, 0
-        self.first = self.last = self.dark = self.days = self.ring = 0
-        self.decayed, self.order_day, self.activated, self.last_id = (0.0, 0.0, 0.0), -1, False, ""
-        self.wake: int | None = NEVER  # hour; None: to be found anew
-        self.first_touch: Touch | None = None
-        self.last_touch: Touch | None = None
-        self.seen: list[tuple[str, int]] = []
-        self.episode, self.contact = 0, None  # type: int, dict[str, Any] | None
-        self.profile: dict[str, Any] = {}
-
-    @property
-    def channels(self) -> tuple[str, str]:
-        """First and last."""
-        return self.first_touch[1] if self.first_touch else "direct", self.last_touch[1] if self.last_touch else "direct"
 
 
 class Naive:
@@ -62,9 +32,12 @@ class Naive:
         self.decisions: list[tuple[Any, ...]] = []
         self.outcomes: list[tuple[Any, ...]] = []
         self.deadletters: list[tuple[int, str]] = []
-        self.live, self.tick, self.horizon, self.adopted = True, None, None, 0  # type: bool, int | None, int | None, int
+        self.live, self.held, self.adopted = True, False, 0
+        self.tick: int | None = None
+        self.horizon: int | None = None
+        self.hour: int | None = None  # the first that is not closed
         self.paused: set[str | None] = set()
-        self.held, self.hour, self.dark_hours = False, None, []  # type: bool, int | None, list[int]
+        self.dark_hours: list[int] = []
         self.rates: dict[int, int] = {}
         self.heard: Counter[int] = Counter()
         self.soonest = NEVER  # no user's wake-up lies before this hour: only saves time
@@ -77,19 +50,17 @@ class Naive:
     def dark(self) -> int:
         return len(self.dark_hours)
 
-    # -- records --------------------------------------------------------------------------------------------------------
+    # -- records
 
     def fold(self, records: Sequence[LogRecord]) -> "Naive":
         for record in records:
             reserved = record.key == CONTROL_KEY
             marks = [value for name, value in record.headers if name == CONTROL_HEADER]
             try:
-                if reserved and len(marks) == 1:
-                    self.control(record, marks[0])
+                if reserved or marks:
+                    self.control(record, marks)
                     self.counts["control"] += 1
                     continue
-                if reserved or marks:
-                    raise Refused("forged_control")
                 self.event(record)
             except Refused as reason:
                 self.counts["rejected"] += 1
@@ -97,12 +68,14 @@ class Naive:
             self.counts["read"] += 1
         return self
 
-    def control(self, record: LogRecord, kind: bytes) -> None:
+    def control(self, record: LogRecord, marks: list[bytes]) -> None:
+        if record.key != CONTROL_KEY or len(marks) != 1:
+            raise Refused("forged_control")
         try:
             message = decode_control(record.value or b"")
         except DECODE_ERRORS:
             raise Refused("bad_control") from None
-        if str(message.__struct_config__.tag).encode() != kind:
+        if str(message.__struct_config__.tag).encode() != marks[0]:
             raise Refused("bad_control")
         match message:
             case Domain(domain=domain):
@@ -137,17 +110,12 @@ class Naive:
                 self.counts["lost"] += end - start
 
     def event(self, record: LogRecord) -> None:
-        event, key, time, order, traits = self.admitted(record)
-        backfill = event.context is not None and event.context.backfill
-        withdrawn = (event.type == "track" and event.event in UNSUBSCRIBE_EVENTS) or (
-            traits is not None and (traits.unsubscribed is True or False in (traits.consent or {}).values())
-        )
-        context = event.context
-        passive = event.type in ("alias", "delete") or (event.type == "track" and event.event in PASSIVE_EVENTS)
-        active = not passive and (context is None or context.active is not False)
+        ahead = record.timestamp if self.live else None if self.tick is None else self.tick + HOUR
+        item = admit(record, self.policy, ahead, live=self.live)
+        event, key, time, backfill, active = item.event, item.key, item.time, item.backfill, item.active
         user = self.users.get(key)
         if self.clock is not None and time < self.clock - 7 * DAY and not backfill:
-            if event.type != "delete" and not withdrawn:
+            if event.type != "delete" and not item.withdraws:
                 raise Refused("too_late")
             active = False
         if user is not None and event.messageId in [name for name, _ in user.seen]:
@@ -163,17 +131,14 @@ class Naive:
             self.counts["dedupe_unsure"] += (user is not None and len(user.seen) == 32) or time < clock - 48 * HOUR
         else:
             self.heard[time // HOUR] += 1
-        if event.type == "delete" or (user is not None and not user.known and event.userId is not None):
-            if user is not None:
-                self.leave(key, user, time)
-            if event.type == "delete":
-                return
-            seen, user = user.seen if user is not None else [], None
-        else:
-            seen = user.seen if user is not None else []
-        if user is None:
-            user = User(event.userId is not None)
-        self.state_consent(user, event, time, traits)
+        seen = [] if user is None else user.seen
+        if user is not None and (event.type == "delete" or (event.userId is not None and not user.known)):
+            self.leave(key, user, time)
+            user = None
+        if event.type == "delete":
+            return
+        user = user or User(event.userId is not None)
+        user.state(item)
         if active:
             begins = time > user.last
             now = max(clock, record.timestamp if self.live and backfill else 0) - self.dark * HOUR
@@ -182,68 +147,13 @@ class Naive:
             self.settle(key, user, time, "event")
             if begins and (late or backfill):
                 user.floor = max(user.floor, now)
-            self.act(key, user, event, time, order, traits)
+            self.act(user, item)
             user.wake = max(self.earliest(user), self.hour or 0)
             self.soonest = min(self.soonest, user.wake)
         if user.days or user.profile:
             hour = self.hour or 0
-            user.seen = [entry for entry in seen if entry[1] + 48 >= hour or False][-31:] + [(event.messageId, hour)]
+            user.seen = [*[entry for entry in seen if entry[1] + 48 >= hour][-31:], (event.messageId, hour)]
             self.users[key] = user
-
-    def admitted(self, record: LogRecord) -> tuple[Event, str, int, tuple[int | None] | None, Any]:
-        if not record.value:
-            raise Refused("tombstone")
-        if len(record.value) >= MAX_BYTES:
-            raise Refused("too_large")
-        if record.key is None:
-            raise Refused("null_key")
-        try:
-            event = decode_event(record.value)
-        except msgspec.ValidationError as error:
-            raise Refused("unknown_type" if "Invalid enum value" in str(error) and "$.type" in str(error) else "wrong_type") from None
-        except DECODE_ERRORS:
-            raise Refused("malformed_json") from None
-        key = event.userId if event.userId is not None else event.anonymousId
-        if key is None or key in HOPELESS_IDS or not key.strip():
-            raise Refused("bad_id")
-        if key.encode() != record.key:
-            raise Refused("key_mismatch")
-        if event.schemaVersion not in (None, SCHEMA_VERSION):
-            raise Refused("unknown_version")
-        time = event_time(event, record.timestamp if self.live else None)
-        if time is None:
-            raise Refused("no_time")
-        if time < YEAR_1990:
-            raise Refused("absurd_time")
-        if event.type == "track" and event.event is None:
-            raise Refused("wrong_type")
-        order = traits = None
-        try:
-            if event.type == "identify" and bytes(event.traits):
-                traits = decode_traits(event.traits)
-            if event.type == "track" and event.event in self.policy.orders:
-                order = self.order(event)
-        except DECODE_ERRORS:
-            raise Refused("wrong_type") from None
-        if event.type in ("delete", "alias") and event.userId is None:
-            raise Refused("bad_id")
-        ahead = record.timestamp if self.live else None if self.tick is None else self.tick + HOUR
-        if ahead is None or time > ahead + self.policy.skew:
-            raise Refused("time_in_future")
-        return event, key, time, order, traits
-
-    def order(self, event: Event) -> tuple[int | None]:
-        """An order's worth in the reporting currency; None if no rate is known."""
-        found = decode_order(event.properties) if bytes(event.properties) else None
-        amounts = [] if found is None else [a for a in (found.revenue, found.total, found.value) if a is not None]
-        rates = self.policy.currency
-        currency = (found.currency if found is not None else None) or rates.reporting
-        if not amounts:
-            return (0,)
-        try:
-            return (to_reporting(minor_units(amounts[0], currency), currency, rates),)
-        except MoneyError as error:
-            raise Refused(error.reason) from None
 
     # -- time and silence
 
@@ -271,7 +181,8 @@ class Naive:
         """The hour of the first wake-up after an event: nothing can fall due before."""
         least = self.policy.min_silence if user.known else 30 * DAY
         times = [user.last + least + (self.dark - user.dark) * HOUR] if user.days else []
-        return min([*times, *([user.contact["end"]] if user.contact and user.contact["open"] else [])], default=NEVER) // HOUR
+        windows = [user.contact["end"]] if user.contact and user.contact["open"] else []
+        return min([*times, *windows], default=NEVER) // HOUR
 
     def next(self, user: User) -> int:
         """The hour of the wake-up after a wake-up: the next thing that can fall due."""
@@ -305,7 +216,7 @@ class Naive:
             found.append((silence + stages.at_risk, -2, "at_risk"))
         if user.stage != "dormant":
             found.append((silence + stages.dormant, -1, "dormant"))
-        return found + [(self.deadline(rule, user, silence), i, rule) for i, rule in enumerate(self.policy.rules)]
+        return [*found, *((self.deadline(r, user, silence), i, r) for i, r in enumerate(self.policy.rules))]
 
     def settle(self, key: str, user: User, until: int, by: str) -> None:
         """Everything of this user that is due before `until`."""
@@ -324,7 +235,7 @@ class Naive:
                 if what == "dormant":
                     self.grow(deadline + dark, user, "dormant")
             elif deadline >= max(user.floor, self.adopted):
-                self.decide(key, user, what, deadline + dark, by == "event")
+                self.decide(key, user, what, deadline + dark, back=by == "event")
         if user.known and user.days:
             user.floor = max(user.floor, until - dark)
             if by == "clock":
@@ -338,11 +249,13 @@ class Naive:
         if user.days < rule.when.min_active_days:
             return 1 << 60
         age = user.last - user.first
-        return silence + max(rule.when.min_silence, self.policy.risk.crossing(user.days - 1, age, rule.when.threshold) - age)
+        crossing = self.policy.risk.crossing(user.days - 1, age, rule.when.threshold)
+        return silence + max(rule.when.min_silence, crossing - age)
 
-    def decide(self, key: str, user: User, rule: Rule, deadline: int, back: bool) -> None:
+    def decide(self, key: str, user: User, rule: Rule, deadline: int, *, back: bool) -> None:
         assert self.clock is not None
         live, contact, profile = rule.mode == "live", user.contact, user.profile
+        open_until = contact["end"] if contact is not None and contact["open"] else 0
         failed = [
             reason
             for reason, fails in (
@@ -352,13 +265,19 @@ class Naive:
                 ("paused", bool(self.paused & {None, rule.id})),
                 ("unsubscribed", profile.get("unsubscribed", False)),
                 ("no_consent", profile.get("consent", {}).get(rule.channel) is False),
-                ("cooldown", contact is not None and deadline < max(contact["at"] + rule.cooldown, contact["end"])),
+                ("cooldown", contact is not None and deadline < max(contact["at"] + rule.cooldown, open_until)),
                 ("shadow_mode", not live),
             )
             if fails
         ]
-        verdicts = {"returned": "returned", "expired": "stale", "episode_taken": "episode_taken", "shadow_mode": "shadow"}
-        drawn = xxhash.xxh3_64_intdigest("\x1f".join((self.policy.salt, key, rule.id)).encode()) < rule.holdout * 2**64
+        verdicts = {
+            "returned": "returned",
+            "expired": "stale",
+            "episode_taken": "episode_taken",
+            "shadow_mode": "shadow",
+        }
+        hashed = xxhash.xxh3_64_intdigest(f"{self.policy.salt}\x1f{key}\x1f{rule.id}".encode())
+        drawn = hashed < rule.holdout * 2**64
         verdict = verdicts.get(failed[0], "suppressed") if failed else "holdout" if drawn else "send"
         if live and verdict in ("send", "holdout", "suppressed"):
             user.episode = user.last
@@ -369,8 +288,16 @@ class Naive:
         if verdict in ("send", "holdout"):
             arm = "holdout" if drawn else "treatment"
             end = deadline + rule.goal.within
-            user.contact = {"id": trigger, "rule": rule.id, "arm": arm, "at": deadline, "end": end, "goal": rule.goal.event,
-                            "open": True, "back": None}
+            user.contact = {
+                "id": trigger,
+                "rule": rule.id,
+                "arm": arm,
+                "at": deadline,
+                "end": end,
+                "goal": rule.goal.event,
+                "open": True,
+                "back": None,
+            }
             self.sums["outcomes", (deadline // DAY, rule.id, arm), "decided"] += 1
 
     def measure(self, user: User, goal: int | None = None, value: int | None = None) -> None:
@@ -383,42 +310,26 @@ class Naive:
         self.sums["outcomes", cell, "returned"] += contact["back"] is not None
         self.sums["outcomes", cell, "recalled"] += goal is not None
         self.sums["outcomes", cell, "value"] += value or 0
-        self.outcomes.append((contact["id"], contact["arm"], goal is not None, contact["back"], goal, value, contact["end"]))
+        self.outcomes.append(
+            (contact["id"], contact["arm"], goal is not None, contact["back"], goal, value, contact["end"])
+        )
 
     # -- a user's event
 
-    def state_consent(self, user: User, event: Event, time: int, traits: Any) -> None:
-        """A withdrawal always counts; what else is said does unless something later was said."""
-        unsubscribes = event.type == "track" and event.event in UNSUBSCRIBE_EVENTS
-        if not user.known or (traits is None and not unsubscribes):
-            return
-        profile: dict[str, Any] = {"consent": {}, "at": 0, **user.profile}
-        if unsubscribes:
-            profile["unsubscribed"], stated = True, True
-        else:
-            current, stated = time >= profile["at"], traits.unsubscribed is not None or bool(traits.consent)
-            for name in ("timezone", "locale", "unsubscribed"):
-                value = getattr(traits, name)
-                if (current and value is not None and value != "") or value is True:
-                    profile[name] = value
-            for channel, given in sorted((traits.consent or {}).items()):
-                if (current or not given) and (channel in profile["consent"] or len(profile["consent"]) < 16):
-                    profile["consent"] = profile["consent"] | {channel: given}
-        if stated:
-            profile["at"] = max(profile["at"], time)
-        if profile != {"consent": {}, "at": 0}:
-            user.profile = profile
-
-    def act(self, key: str, user: User, event: Event, time: int, order: tuple[int | None] | None, traits: Any) -> None:
+    def act(self, user: User, item: Admitted) -> None:
+        event, time, order, context = item.event, item.time, item.order, item.event.context
         day, before, begins = time // DAY, user.stage, time > user.last
-        fresh = self.observe(user, time, event.messageId)
-        touch = traits.first_touch if traits is not None and user.first_touch is None else None
-        if touch is not None:
-            self.touch(user, time, (touch.source, touch.medium, touch.campaign), touch.referrer)
-        context = event.context
+        forgotten = max(self.dark_hours, default=0) - 8 * 24  # older dark hours count as before every moment
+        dark = sum(hour < time // HOUR or hour <= forgotten for hour in self.dark_hours)
+        fresh = user.observe(time, dark, event.messageId)
+        told = item.traits.first_touch if item.traits is not None and user.first_touch is None else None
         campaign, page = (context.campaign, context.page) if context is not None else (None, None)
+        touches = [(told.source, told.medium, told.campaign, told.referrer)] if told is not None else []
         fields = (campaign.source, campaign.medium, campaign.name) if campaign is not None else (None, None, None)
-        self.touch(user, time, fields, page.referrer if page is not None else None)
+        for *names, referrer in (*touches, (*fields, page.referrer if page is not None else None)):
+            if any(names) or referrer:
+                host = urlsplit(referrer).hostname if referrer else None
+                user.touch(time, channel_of(self.policy, names[0], names[1], names[2], host))
         first_channel, last_channel = user.channels
         if fresh:
             self.sums["channels", (day, last_channel), "visitors"] += 1
@@ -442,60 +353,23 @@ class Naive:
                 self.move(user, "active", time)
             self.rate(user, 9)
         activation = self.policy.activation
-        if activation is not None and event.event == activation.event and user.known and not user.activated:
-            if time - user.first <= activation.within:
-                user.activated = True
-                self.sums["channels", (day, first_channel), "activated"] += 1
+        reached = activation is not None and event.event == activation.event and time - user.first <= activation.within
+        if reached and user.known and not user.activated:
+            user.activated = True
+            self.sums["channels", (day, first_channel), "activated"] += 1
         if order is not None:
             self.sums["channels", (day, last_channel), "orders"] += 1
-            self.sums["channels", (day, last_channel), "unpriced"] += order[0] is None
-            self.sums["channels", (day, last_channel), "revenue"] += order[0] or 0
+            self.sums["channels", (day, last_channel), "unpriced"] += order < 0
+            self.sums["channels", (day, last_channel), "revenue"] += max(0, order)
             self.sums["channels", (day, last_channel), "buyers"] += day != user.order_day
             user.order_day = max(day, user.order_day)
         contact = user.contact
         if contact is not None and contact["open"] and contact["at"] <= time:
             contact["back"] = contact["back"] or time
             if time <= contact["end"] and contact["goal"] in (None, event.event):
-                self.measure(user, time, order[0] if order else None)
+                self.measure(user, time, None if order is None or order < 0 else order)
 
-    def touch(self, user: User, time: int, fields: tuple[str | None, ...], referrer: str | None) -> None:
-        if not any(fields) and not referrer:
-            return
-        host = urlsplit(referrer).hostname if referrer else None
-        touch = (time, channel_of(self.policy, *fields, host))  # type: ignore[call-arg, arg-type]
-        if user.first_touch is None or time < user.first_touch[0]:
-            user.first_touch = touch
-        if user.last_touch is None or time >= user.last_touch[0]:
-            user.last_touch = touch
-
-    def observe(self, user: User, time: int, message_id: str) -> bool:
-        """Whether the day is newly counted."""
-        forgotten = max(self.dark_hours, default=0) - 8 * 24  # older dark hours count as before every moment
-        dark = sum(hour < time // HOUR or hour <= forgotten for hour in self.dark_hours)
-        user.last_id = message_id if user.known and time >= user.last else user.last_id
-        day, before = time // DAY, user.last // DAY
-        if not user.days:
-            user.first = user.last = time
-            user.days, user.ring, user.decayed, user.dark = 1, 1, (1.0, 1.0, 1.0), dark
-            return True
-        gap = day - before
-        fresh = gap > 0 or (-gap < 64 and not user.ring >> -gap & 1) or (day < user.first // DAY)
-        if fresh:
-            user.days += 1
-            if gap > 0:
-                user.decayed = tuple(  # type: ignore[assignment]
-                    (c * 2.0 ** (-gap / h) if gap < 1024 else 0.0) + 1.0 for c, h in zip(user.decayed, (7, 30, 90), strict=True))
-                user.ring = (user.ring << gap | 1) & ((1 << 64) - 1) if gap < 64 else 1
-            else:
-                user.decayed = tuple(  # type: ignore[assignment]
-                    c + (2.0 ** (gap / h) if -gap < 1024 else 0.0) for c, h in zip(user.decayed, (7, 30, 90), strict=True))
-                user.ring |= 1 << -gap if -gap < 64 else 0
-        user.first = min(user.first, time)
-        if time >= user.last:
-            user.last, user.dark = time, dark
-        return fresh
-
-    # -- sums -----------------------------------------------------------------------------------------------------------
+    # -- sums
 
     def grow(self, time: int, user: User, field: str) -> None:
         self.sums["growth", (time // DAY, "user" if user.known else "visitor"), field] += 1

@@ -132,7 +132,7 @@ def test_what_systems_report_is_no_activity(name: str) -> None:
     ],
 )
 def test_what_an_order_is_worth(properties: dict[str, Any] | None, revenue: int) -> None:
-    more = {} if properties is None else {"properties": properties}
+    more: dict[str, Any] = {} if properties is None else {"properties": properties}
     folded = fold(history(event(at(0), name="Order Completed", **more)))
     [(_, cell)] = [(k, c) for k, c in folded.cells.items() if k[0] == "channels"]
     assert (cell[4], cell[5]) == (1, revenue)

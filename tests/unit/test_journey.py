@@ -59,7 +59,14 @@ def test_what_a_day_in_the_shop_adds_up_to() -> None:
     ]
     folded = fold(history([e for v in visits for e in _ticked(v)], policy=SHOP), SHOP)
     assert channels(folded) == {
-        (0, "organic-search"): {"visitors": 1, "new_users": 1, "activated": 1, "buyers": 1, "orders": 1, "revenue": 1000},
+        (0, "organic-search"): {
+            "visitors": 1,
+            "new_users": 1,
+            "activated": 1,
+            "buyers": 1,
+            "orders": 1,
+            "revenue": 1000,
+        },
         (0, "letters"): {"orders": 2, "revenue": 1500, "unpriced": 1},
         (0, "direct"): {"visitors": 1, "new_users": 1, "activated": 1, "buyers": 1, "orders": 1},
     }

@@ -41,7 +41,14 @@ def growth(folded: Folded, kind: str = "user") -> dict[int, list[int]]:
 def test_a_life() -> None:
     entries: list[Entry] = [event(at(0))]
     life = {}
-    for day, then in ((1, event(at(1))), (8, event(at(8))), (23, None), (39, None), (40, event(at(40))), (48, event(at(48)))):
+    for day, then in (
+        (1, event(at(1))),
+        (8, event(at(8))),
+        (23, None),
+        (39, None),
+        (40, event(at(40))),
+        (48, event(at(48))),
+    ):
         entries += [*ticks(at(day), at(day, 2)), *([then] if then else [])]
         life[day] = stage_of(fold(history(entries)))
     assert life == {1: "new", 8: "active", 23: "at_risk", 39: "dormant", 40: "returned", 48: "active"}

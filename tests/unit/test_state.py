@@ -14,7 +14,9 @@ def test_a_row_tells_its_wake_up_without_being_decoded(hour: int, epochs: int) -
 
 
 def test_a_row_comes_back_as_it_went() -> None:
-    state = UserState(seen=b"\x00\xff", profile=Profile("Asia/Tokyo", "ja", unsubscribed=True, consent={"email": False}, at=5))
+    state = UserState(
+        seen=b"\x00\xff", profile=Profile("Asia/Tokyo", "ja", unsubscribed=True, consent={"email": False}, at=5)
+    )
     assert decode_row(encode_row(state)) == state
 
 

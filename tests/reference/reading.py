@@ -1,0 +1,115 @@
+"""From a record to an event that may be applied, or the reason why not: the section "Records" of docs/semantics.md."""
+
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from pipeline.money import MoneyError, minor_units, to_reporting
+from pipeline.policy import Policy
+from pipeline.records import LogRecord
+from schemas.codec import DECODE_ERRORS, decode_event, decode_order, decode_traits
+from schemas.event import (
+    HOPELESS_IDS,
+    MAX_BYTES,
+    PASSIVE_EVENTS,
+    SCHEMA_VERSION,
+    UNSUBSCRIBE_EVENTS,
+    Event,
+    Traits,
+    event_time,
+)
+
+HOUR: Final = 3_600_000
+YEAR_1990: Final = 631_152_000_000
+
+
+class Refused(Exception):
+    """A dead letter, by its reason."""
+
+
+class Admitted(NamedTuple):
+    """An event, of whom, when (ms), and an order's worth in the reporting currency (None: no order; -1: no rate)."""
+
+    event: Event
+    key: str
+    time: int
+    order: int | None
+    traits: Traits | None
+
+    @property
+    def backfill(self) -> bool:
+        return self.event.context is not None and self.event.context.backfill
+
+    @property
+    def active(self) -> bool:
+        event = self.event
+        passive = event.type in ("alias", "delete") or (event.type == "track" and event.event in PASSIVE_EVENTS)
+        return not passive and (event.context is None or event.context.active is not False)
+
+    @property
+    def unsubscribes(self) -> bool:
+        return self.event.type == "track" and self.event.event in UNSUBSCRIBE_EVENTS
+
+    @property
+    def withdraws(self) -> bool:
+        traits = self.traits
+        told = traits is not None and (traits.unsubscribed is True or False in (traits.consent or {}).values())
+        return self.unsubscribes or told
+
+
+def admit(record: LogRecord, policy: Policy, now: int | None, *, live: bool) -> Admitted:
+    """`now`: the record's own time (live), or an hour after the last tick's; None before the first. Raises Refused."""
+    if not record.value:
+        raise Refused("tombstone")
+    if len(record.value) >= MAX_BYTES:
+        raise Refused("too_large")
+    if record.key is None:
+        raise Refused("null_key")
+    try:
+        event = decode_event(record.value)
+    except msgspec.ValidationError as error:
+        raise Refused(
+            "unknown_type" if "Invalid enum value" in str(error) and "$.type" in str(error) else "wrong_type"
+        ) from None
+    except DECODE_ERRORS:
+        raise Refused("malformed_json") from None
+    key = event.userId if event.userId is not None else event.anonymousId
+    if key is None or key in HOPELESS_IDS or not key.strip():
+        raise Refused("bad_id")
+    if key.encode() != record.key:
+        raise Refused("key_mismatch")
+    if event.schemaVersion not in (None, SCHEMA_VERSION):
+        raise Refused("unknown_version")
+    time = event_time(event, record.timestamp if live else None)
+    if time is None:
+        raise Refused("no_time")
+    if time < YEAR_1990:
+        raise Refused("absurd_time")
+    if event.type == "track" and event.event is None:
+        raise Refused("wrong_type")
+    order: int | None = None
+    traits: Traits | None = None
+    try:
+        if event.type == "identify" and bytes(event.traits):
+            traits = decode_traits(event.traits)
+        if event.type == "track" and event.event in policy.orders:
+            order = order_of(event, policy)
+    except DECODE_ERRORS:
+        raise Refused("wrong_type") from None
+    if event.type in ("delete", "alias") and event.userId is None:
+        raise Refused("bad_id")
+    if now is None or time > now + policy.skew:
+        raise Refused("time_in_future")
+    return Admitted(event, key, time, order, traits)
+
+
+def order_of(event: Event, policy: Policy) -> int:
+    """The first of its amounts, in minor units of the reporting currency."""
+    found: Any = (decode_order(event.properties) if bytes(event.properties) else None) or decode_order(b"{}")
+    currency = found.currency or policy.currency.reporting
+    amounts = [amount for amount in (found.revenue, found.total, found.value) if amount is not None]
+    try:
+        worth = to_reporting(minor_units(amounts[0], currency), currency, policy.currency) if amounts else 0
+    except MoneyError as error:
+        raise Refused(error.reason) from None
+    return -1 if worth is None else worth
