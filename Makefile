@@ -12,7 +12,7 @@ CODE   := schemas pipeline agents tests $(wildcard benchmarks)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test check format bench faults clean
+.PHONY: help env demo test check format bench faults mutants clean
 
 help:  ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -52,6 +52,9 @@ N    ?= 25
 SEED ?= 1
 faults: $(STAMP)  ## long fault runs: N of each, from SEED; a table and build/faults.json
 	@$(RUN)/python -m tests.faults --runs $(N) --seed $(SEED) $(ARGS)
+
+mutants: $(STAMP)  ## takes every safety rule away, one by one: a test has to go red; ARGS=--all with those that need Kafka
+	@$(RUN)/python -m tests.mutants $(ARGS)
 
 clean:  ## remove the environment, the local Kafka with its data, and what was built
 	@rm -rf .venv .rekindle build dist .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache

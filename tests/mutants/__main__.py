@@ -1,5 +1,7 @@
 """The mutation gate: `make mutants`. Takes each safety rule away in a copy of the tree; a test has to go red.
 
+By default those rules that need no broker.
+
 It fails if a mutant survives, or if its text isn't found exactly once any more.
 """
 
@@ -25,7 +27,7 @@ from agents.local import home
 from agents.process import follow_parent
 from tests.mutants.core import CORE
 from tests.mutants.mutant import Mutant
-from tests.mutants.transport import TRANSPORT
+from tests.mutants.transport import SHELL, TRANSPORT
 
 ROOT: Final = Path(__file__).parents[2]
 _TREE: Final = ("schemas", "pipeline", "agents", "tests", "deploy")
@@ -88,13 +90,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make mutants", description=__doc__)
     part = parser.add_mutually_exclusive_group()
     part.add_argument("--transport", action="store_true", help="only the rules whose tests need Kafka")
-    part.add_argument("--core", action="store_true", help="only the rules of the core")
+    part.add_argument("--all", action="store_true", help="these too")
     parser.add_argument("--only", metavar="WORD", default="", help="rules that contain this word")
     parser.add_argument("--jobs", type=int, default=2)
     args = parser.parse_args()
     follow_parent()
     console = Console()
-    mutants = [*([] if args.transport else CORE), *([] if args.core else TRANSPORT)]
+    mutants = [*([] if args.transport else (*CORE, *SHELL)), *(TRANSPORT if args.transport or args.all else [])]
     mutants = [mutant for mutant in mutants if args.only in mutant.rule]
     began = monotonic()
     with _copies(args.jobs) as free, ThreadPoolExecutor(args.jobs) as pool:

@@ -506,7 +506,8 @@ CORE: Final = (
     _rule(
         "a sweep that was cut goes on where it was",
         PARTITION,
-        "            yield from self._sweep(hour, record)\n            position.next_hour = hour + 1\n",
+        "            yield from self._sweep(hour, record)\n            wheel.drop(hour)\n"
+        "            position.next_hour = hour + 1\n",
         "            position.next_hour = hour + 1\n            yield from self._sweep(hour, record)\n",
         "a_sweep_pauses_and_a_restart_in_it_wakes_nobody_twice",
     ),
