@@ -1,18 +1,17 @@
 """The worker as it runs in production: on a log to its end, and from its changelog after a restart."""
 
 import asyncio
+import signal
 from typing import Any
 
-import uvloop
 from aiokafka import TopicPartition
 from prometheus_client import CollectorRegistry
 
-from agents.app import run, serve
+from agents.app import run
 from agents.kafka.connection import client_options
 from agents.kafka.store import read_table, reader
-from agents.log import configure_logs
 from agents.metrics import Metrics
-from agents.observe import Committed, Silent
+from agents.observe import Committed
 from agents.settings import Settings, load_settings
 from benchmarks.measure import Figures, Job, cpu, rss
 from benchmarks.workload import PARTITIONS
@@ -27,12 +26,11 @@ def settings_of(job: Job, *, tick_after: float = 3600.0) -> Settings:
 
 
 class _UntilCommitted(Metrics):
-    """Stops the worker when every partition is committed up to its end."""
+    """The worker's metrics, and its end: when every partition is committed up to where it ended at the start."""
 
-    def __init__(self, ends: dict[int, int], stop: asyncio.Event) -> None:
+    def __init__(self, ends: dict[int, int]) -> None:
         super().__init__(CollectorRegistry())
         self._awaited = ends
-        self._stop = stop
         self.cpu = 0.0
 
     def committed(self, commit: Committed) -> None:
@@ -41,7 +39,7 @@ class _UntilCommitted(Metrics):
             del self._awaited[commit.partition]
             if not self._awaited:
                 self.cpu = cpu()
-                self._stop.set()
+                signal.raise_signal(signal.SIGTERM)
 
 
 async def _ends(settings: Settings) -> dict[int, int]:
@@ -69,33 +67,27 @@ async def _check(settings: Settings, ends: dict[int, int], events: int) -> None:
 
 def worker(job: Job) -> Figures:
     """CPU per event from an empty state until all is committed, joining the group included."""
-    configure_logs("error", "json")
     settings = settings_of(job)
-
-    async def main() -> float:
-        ends = await _ends(settings)
-        stop = asyncio.Event()
-        observer = _UntilCommitted(dict(ends), stop)
-        began = cpu()
-        await serve(settings, stop, observer=observer)
-        await _check(settings, ends, job.events)
-        return observer.cpu - began
-
-    spent = uvloop.run(main())
-    return {"us": spent / job.events * 1e6}
+    ends = asyncio.run(_ends(settings))
+    observer = _UntilCommitted(dict(ends))
+    began = cpu()
+    code = run(settings, observer=observer)
+    assert code == 0, f"the worker ended with code {code}"
+    asyncio.run(_check(settings, ends, job.events))
+    return {"us": (observer.cpu - began) / job.events * 1e6}
 
 
-class _UntilLoaded(Silent):
-    """Stops the worker when every partition has loaded its state."""
+class _UntilLoaded(Metrics):
+    """The worker's metrics, and its end: a second after every partition has loaded its state."""
 
-    def __init__(self, stop: asyncio.Event) -> None:
-        self._stop = stop
+    def __init__(self) -> None:
+        super().__init__(CollectorRegistry())
         self._loaded = 0
-        self.records = 0
         self.cpu = 0.0
         self.rss = 0
 
-    def assigned(self, partition: int, *, seconds: float, rows: int, lag: int, core: Any) -> None:  # noqa: ARG002
+    def assigned(self, partition: int, *, seconds: float, rows: int, lag: int, core: Any) -> None:
+        super().assigned(partition, seconds=seconds, rows=rows, lag=lag, core=core)
         self._loaded += 1
         if self._loaded == PARTITIONS:
             self.cpu = cpu()
@@ -103,24 +95,19 @@ class _UntilLoaded(Silent):
 
     def _settled(self) -> None:
         self.rss = rss()
-        self._stop.set()
+        signal.raise_signal(signal.SIGTERM)
 
 
 def recover(job: Job) -> Figures:
     """Users per second of CPU from the start of a worker until every partition has loaded its changelog, and the
     process memory that each user takes then. `size` is the number of users.
     """
-    configure_logs("error", "json")
     settings = settings_of(job)
-
-    async def main() -> Figures:
-        stop = asyncio.Event()
-        observer = _UntilLoaded(stop)
-        before, began = rss(), cpu()
-        await serve(settings, stop, observer=observer)
-        return {"users_s": job.size / (observer.cpu - began), "bytes": (observer.rss - before) / job.size}
-
-    return uvloop.run(main())
+    observer = _UntilLoaded()
+    before, began = rss(), cpu()
+    code = run(settings, observer=observer)
+    assert code == 0, f"the worker ended with code {code}"
+    return {"users_s": job.size / (observer.cpu - began), "bytes": (observer.rss - before) / job.size}
 
 
 def forever(job: Job) -> Figures:
