@@ -241,6 +241,8 @@ def refusal_of(error: BaseException) -> Refusal:
     if isinstance(error, CoreError):
         line = f"{error}; after a look at it: rekindle skip {error.partition} {error.offset} --reason ..."
         return Refusal(Exit.BUG, line)
+    if isinstance(error, KafkaConnectionError):
+        return Refusal(Exit.NO_BROKER, f"no answer from the brokers: {error}")
     return Refusal(Exit.BUG, f"unexpected {type(error).__name__}: {error}")
 
 

@@ -30,7 +30,7 @@ class Committed(NamedTuple):
     """Next source offset after this commit."""
     rows: int
     row_bytes: int
-    """Changelog records, and the bytes of their keys and values."""
+    """Changelog records, and their bytes before compression."""
     outputs: Mapping[str, Sequence[tuple[bytes, bytes, list[tuple[str, bytes]]]]]
     """Key, value and headers of what was sent, by topic without its prefix; not to be kept."""
     oldest: int | None

@@ -365,7 +365,7 @@ class Owner:
             outputs = {terms.topic(name): messages for name, messages in snapshot.outputs.items() if messages}
             try:
                 changelog = (self._state, snapshot.changelog)
-                await self._transactions.commit(self.number, changelog, outputs, terms.failpoint)
+                size = await self._transactions.commit(self.number, changelog, outputs, terms.failpoint)
             except (Fenced, Refusal) as error:
                 terms.observer.aborted(self.number, reason="fenced" if isinstance(error, Fenced) else "failed")
                 raise
@@ -377,7 +377,7 @@ class Owner:
                     perf_counter() - began,
                     snapshot.offset,
                     len(snapshot.changelog),
-                    sum(len(key) + len(value or b"") for key, value in snapshot.changelog),
+                    size,
                     snapshot.outputs,
                     oldest,
                     time() * 1000 - oldest if oldest is not None else None,

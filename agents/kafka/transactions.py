@@ -87,7 +87,7 @@ class Transactions:
         changelog: tuple[str, Sequence[Row]],
         outputs: Mapping[str, Sequence[Message]],
         passed: Callable[[str], None],
-    ) -> None:
+    ) -> int:
         """Send everything to partition `partition` of its topics as one transaction, and wait until it is visible.
 
         Args:
@@ -95,6 +95,9 @@ class Transactions:
             changelog: the state topic and its rows; a row without value is a tombstone.
             outputs: messages by topic.
             passed: called with the name of each failpoint.
+
+        Returns:
+            Bytes of the changelog's records, before compression.
 
         Raises:
             Fenced: nothing of it will ever become visible.
@@ -104,7 +107,9 @@ class Transactions:
         if producer is None:
             raise Fenced
         try:
-            await asyncio.wait_for(self._transact(producer, partition, changelog, outputs, passed), self._patience)
+            size = await asyncio.wait_for(
+                self._transact(producer, partition, changelog, outputs, passed), self._patience
+            )
         except (ProducerFenced, InvalidProducerEpoch) as error:
             self._ruin(producer)
             raise Fenced from error
@@ -115,6 +120,7 @@ class Transactions:
             cause = error.__cause__ or error
             raise Refusal(Exit.SEND, f"transaction of {self._id!r} failed: {type(cause).__name__}: {cause}") from error
         passed("after_commit")
+        return size
 
     async def _transact(
         self,
@@ -123,14 +129,15 @@ class Transactions:
         changelog: tuple[str, Sequence[Row]],
         outputs: Mapping[str, Sequence[Message]],
         passed: Callable[[str], None],
-    ) -> None:
+    ) -> int:
         await producer.begin_transaction()
         topic, rows = changelog
         to = partial(self._send, producer, partition)
         sends = [to(topic, ((key, value, []) for key, value in rows), lambda: passed("after_changelog"))]
         sends += [to(topic, messages, lambda: passed("after_triggers")) for topic, messages in outputs.items()]
         # Every batch is awaited before the commit: aiokafka commits over a batch that failed.
-        errors = [result for result in await asyncio.gather(*sends, return_exceptions=True) if result is not None]
+        results = await asyncio.gather(*sends, return_exceptions=True)
+        errors = [result for result in results if isinstance(result, BaseException)]
         for error in errors:  # a fence explains the others
             if isinstance(error, ProducerFenced | InvalidProducerEpoch):
                 raise error
@@ -138,6 +145,7 @@ class Transactions:
             raise errors[0]
         passed("before_commit")
         await producer.commit_transaction()
+        return next(size for size in results if isinstance(size, int))
 
     async def _send(
         self,
@@ -146,21 +154,25 @@ class Transactions:
         topic: str,
         messages: Iterable[tuple[bytes, bytes | None, list[tuple[str, bytes]]]],
         passed: Callable[[], None],
-    ) -> None:
+    ) -> int:
         futures: list[asyncio.Future[Any]] = []
+        size = 0
         batch = producer.create_batch()
         for key, value, headers in messages:
             if batch.append(key=key, value=value, timestamp=None, headers=headers) is None:  # full
+                size += batch.size()
                 futures.append(await producer.send_batch(batch, topic, partition=partition))
                 batch = producer.create_batch()
                 batch.append(key=key, value=value, timestamp=None, headers=headers)
                 if batch.size() > _RECORD_BYTES:
-                    size = f"{batch.size()} bytes, above {_RECORD_BYTES}"
-                    raise Refusal(Exit.SEND, f"a record for {topic} partition {partition} has {size}")
+                    excess = f"{batch.size()} bytes, above {_RECORD_BYTES}"
+                    raise Refusal(Exit.SEND, f"a record for {topic} partition {partition} has {excess}")
         if batch.record_count():
+            size += batch.size()
             futures.append(await producer.send_batch(batch, topic, partition=partition))
         await asyncio.gather(*futures)
         passed()
+        return size
 
     def _ruin(self, producer: AIOKafkaProducer) -> None:
         self._producer = None

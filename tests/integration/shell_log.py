@@ -217,10 +217,9 @@ class Process:
 
 
 def said(code: int, stderr: str, exit_code: Exit, *words: str) -> None:
-    """Assert a refusal: its code, and one readable line with these words at the end of stderr."""
-    line = stderr.strip().splitlines()[-1]
+    """Assert a refusal: its code, and one readable line with these words among what was logged."""
     assert code == exit_code, stderr
-    assert line.startswith("rekindle: ")
+    [line] = [line for line in stderr.splitlines() if line.startswith("rekindle: ")]
     for word in words:
         assert word in line
 

@@ -119,6 +119,20 @@ async def test_a_zombie_is_fenced_and_comes_back(log: ShellLog) -> None:
         assert (await worker.end(10.0))[0] in (Exit.OK, Exit.FENCED)
 
 
+@pytest.mark.faults
+async def test_fenced_by_a_stranger_it_ends_for_its_supervisor(log: ShellLog) -> None:
+    worker = log.process()
+    await worker.ready(4)
+    stranger = Transactions(client_options(log.settings()), f"{log.settings().app_id}-{log.prefix}users-2", timeout=10)
+    await stranger.open()
+    await log.send(events(1_000))
+    code, stderr = await worker.end()
+    said(code, stderr, Exit.FENCED, "partition 2 was fenced", "app_id")
+    await stranger.close()
+    async with log.worker():
+        assert await log.settled() == EXACTLY_ONCE
+
+
 async def test_sigterm_drains_and_ends_with_0(log: ShellLog) -> None:
     worker = log.process()
     sending = asyncio.create_task(log.send(events(6_000), rate=2_000))
