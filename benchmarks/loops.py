@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from confluent_kafka import Consumer, TopicPartition
 
-from benchmarks.measure import Figures, Job, cpu
+from benchmarks.measure import Figures, Job, cpu, quiet_collector
 from benchmarks.workload import PARTITIONS, policy_of
 from pipeline.admission import Channels, Rejection, admit
 from pipeline.policy import parse
@@ -36,6 +36,7 @@ def _batches(job: Job) -> Iterator[list[Any]]:
 def bare(job: Job) -> Figures:
     """Decode each batch in one call, and forget it."""
     decode = msgspec.json.Decoder(list[Event]).decode
+    quiet_collector()
     began, read = cpu(), 0
     for messages in _batches(job):
         read += len(decode(b"[" + b",".join([message.value() for message in messages]) + b"]"))
@@ -49,6 +50,7 @@ def plain(job: Job) -> Figures:
     policy = parse(policy_of()[1])
     context, channels = Context(policy, "default"), Channels(policy)
     states: dict[bytes, UserState] = {}
+    quiet_collector()
     began, applied = cpu(), 0
     for messages in _batches(job):
         for message in messages:

@@ -40,6 +40,12 @@ def rss() -> int:
     return int(psutil.Process().memory_info().rss)
 
 
+def quiet_collector() -> None:
+    """The cycle collector as the worker sets it (agents/app.py), so that the loops don't lose by it."""
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 100)
+
+
 class Failed(Exception):
     """A variant did not come to its end; the text is what it said last."""
 
