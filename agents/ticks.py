@@ -87,7 +87,9 @@ class Ticks:
 
     def _due(self, owner: Owner, progress: Progress) -> bool:
         core: Any = owner.core
-        if not isinstance(core, Partition) or core.position.domain != "live" or core.clock is None:
+        if not isinstance(core, Partition) or core.position.domain != "live":
+            return False
+        if core.clock is None and not core.rows:  # nobody to wake; and a player may yet declare another time domain
             return False
         watched, offset = self._awaited.get(owner.number, (owner, -1))
         read_back = watched is not owner or core.offset > offset
@@ -98,7 +100,8 @@ class Ticks:
             and progress.position == progress.highwater
             and progress.age < _FRESH
         )
-        lag = self._now() * 1000 - core.clock - core.policy.lateness
+        # Imported history alone starts no clock: then it lags since for ever.
+        lag = self._now() * 1000 - (core.clock or 0) - core.policy.lateness
         return read_back and caught_up and lag > self._after_ms
 
     async def _tick(self, owner: Owner) -> None:

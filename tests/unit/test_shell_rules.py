@@ -18,7 +18,7 @@ from agents.ticks import Controls, Ticks
 from pipeline.partition import Partition
 from pipeline.records import LogRecord, MissingBody
 from schemas.control import AnyControl, Tick
-from tests.builders import at, log, now, played, tick
+from tests.builders import at, event, log, now, pause, played, tick
 from tests.integration.counting import CountingCore
 
 
@@ -205,3 +205,14 @@ async def test_no_second_tick_before_the_first_was_read_back() -> None:
 async def test_a_clock_that_keeps_up_and_a_played_one_are_left_alone() -> None:
     assert not Watched(now(at(1) - 5_000)).due()
     assert not Watched(played(), tick(at(0))).due()
+
+
+async def test_imported_history_alone_starts_no_clock_so_it_is_ticked() -> None:
+    imported = Watched(event(at(0), backfill=True))
+    imported.core.commit()
+    assert imported.core.clock is None
+    assert imported.due()
+
+
+async def test_a_partition_without_users_is_left_alone_so_that_a_player_may_declare_its_time() -> None:
+    assert not Watched(pause()).due()
