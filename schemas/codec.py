@@ -1,6 +1,7 @@
 """Bytes to messages and back: one decoder and one encoder per message, made once."""
 
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 import msgspec
 
@@ -12,6 +13,7 @@ decode_control = msgspec.json.Decoder(AnyControl).decode
 decode_order = msgspec.json.Decoder(OrderProperties | None).decode
 decode_traits = msgspec.json.Decoder(Traits | None).decode
 decode_skip = msgspec.json.Decoder(Skip).decode
+decode_foreign = msgspec.json.Decoder(float_hook=Decimal).decode  # any JSON; amounts stay as they were written
 encode_json = msgspec.json.Encoder(decimal_format="number").encode
 
 # What msgspec raises on bytes that it cannot take; RecursionError is a depth bomb, UnicodeDecodeError bad UTF-8.

@@ -28,9 +28,13 @@ DeadLetterReason = Literal[
     "absurd_amount",
     "unknown_currency",
     "skipped",
+    "foreign_delete",
+    "undeliverable",
 ]
 
-Stage = Literal["decode", "validate", "time", "control", "skip"]
+# Where it was refused. The first five are the worker's. `ingest`: the bytes are those of the foreign topic that the
+# headers name; `relay`: they are a trigger that nobody took before it expired.
+Stage = Literal["decode", "validate", "time", "control", "skip", "ingest", "relay"]
 
 
 class DeadLetterHeaders(msgspec.Struct, kw_only=True):

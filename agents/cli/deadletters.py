@@ -6,9 +6,10 @@ from typing import Any, get_args
 
 import click
 
+from agents.admission import Checked, current_admission
 from agents.cli.base import Group, as_json, emit, run, settings_of, table
 from agents.cli.lines import document, headers_of, moment
-from agents.cli.send import Checked, current_admission, deliver
+from agents.cli.send import deliver
 from agents.exits import Exit
 from agents.kafka.connection import client_options
 from agents.kafka.read import open_logs

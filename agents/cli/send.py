@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from decimal import Decimal
-from time import time
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import click
-import msgspec
 
+from agents.admission import Admission, Checked, current_admission
 from agents.cli.base import as_json, emit, progress, run, settings_of
 from agents.exits import Exit
 from agents.files import lines, size
 from agents.kafka.connection import client_options
-from agents.kafka.publish import history, read_registry
 from agents.kafka.read import open_logs
 from agents.settings import Settings
-from pipeline.admission import Channels, Rejection, admit
-from pipeline.play import read_raw
-from pipeline.policy import DEFAULT, Policy, parse
-from pipeline.records import LogRecord
-from schemas.codec import DECODE_ERRORS, encode_json
-from schemas.control import CONTROL_KEY
+from pipeline.policy import DEFAULT
 from schemas.topics import USERS
 
 if TYPE_CHECKING:
@@ -30,64 +22,6 @@ if TYPE_CHECKING:
 
 _BATCH: Final = 5_000  # events whose delivery is awaited together
 _SHOWN: Final = 20  # refused lines on the terminal
-_decode: Final = msgspec.json.Decoder(float_hook=Decimal).decode
-
-
-class Checked(NamedTuple):
-    """An event as it would be sent; `refusal` says why it would be a dead letter."""
-
-    place: int
-    key: bytes
-    value: bytes
-    refusal: Rejection | None
-
-
-class Admission:
-    """What the worker checks of a record alone, under the policy that was published last."""
-
-    def __init__(self, policy: Policy, *, backfill: bool = False) -> None:
-        self._policy = policy
-        self._channels = Channels(policy)
-        self._backfill = backfill
-
-    def check(self, place: int, value: bytes) -> Checked:
-        """Check an event's bytes; `place` is its line, or whatever the caller knows it by."""
-        if self._backfill:
-            value = as_backfill(value)
-        raw = read_raw(value)
-        key = raw.key or b""
-        now = round(time() * 1000)
-        if key == CONTROL_KEY:
-            why = "the id is reserved for control messages"
-            return Checked(place, key, value, Rejection("forged_control", "control", why))
-        item = admit(LogRecord(0, now, key, value), self._policy, self._channels, now)
-        if isinstance(item, Rejection):
-            return Checked(place, key, value, item)
-        if item.time > now + self._policy.skew:
-            why = "later than now and the allowed skew"
-            return Checked(place, key, value, Rejection("time_in_future", "time", why))
-        return Checked(place, key, value, None)
-
-
-def as_backfill(value: bytes) -> bytes:
-    """The event with `context.backfill` set; bytes that are no JSON object stay as they are."""
-    try:
-        event = _decode(value)
-    except DECODE_ERRORS:
-        return value
-    if not isinstance(event, dict):
-        return value
-    context = event.get("context")
-    event["context"] = {**(context if isinstance(context, dict) else {}), "backfill": True}
-    return bytes(encode_json(event))
-
-
-async def current_admission(settings: Settings, *, backfill: bool) -> Admission:
-    """By the policy that was published last; by the built-in one if none was."""
-    registry = await read_registry(settings)
-    entries = history(registry)
-    body = registry.get(f"policy/{entries[-1].policy}") if entries else None
-    return Admission(DEFAULT if body is None else parse(body), backfill=backfill)
 
 
 async def deliver(settings: Settings, events: Iterable[Checked]) -> AsyncIterator[int]:

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from agents.admission import Admission, as_backfill
 from agents.cli import main
 from agents.cli.lines import describe
-from agents.cli.send import Admission, as_backfill
 from agents.exits import Exit
 from agents.files import bytes_of, text_of
 from pipeline.policy import DEFAULT
