@@ -52,8 +52,7 @@ async def join_and_leave(cluster: Cluster) -> None:
     await cluster.pause(1.0, 4.0)
     worker.planned = True
     if cluster.random.random() < 0.5:
-        worker.process.terminate()
-        await cluster.ended(worker, 0, 10)
+        await cluster.terminate(worker)
     else:
         worker.process.kill()
         await cluster.ended(worker, -signal.SIGKILL, 5)
@@ -82,10 +81,7 @@ async def sweep(cluster: Cluster) -> None:
 
 
 async def _replace(cluster: Cluster, name: str, failpoint: str | None = None) -> Worker:
-    worker = cluster.workers[name]
-    worker.planned = True
-    worker.process.terminate()
-    await cluster.ended(worker, 0, 10)
+    await cluster.terminate(cluster.workers[name])
     return cluster.start(name, failpoint)
 
 
@@ -109,3 +105,5 @@ UNDER_LOAD: Final[dict[str, Fault]] = {
     "broker restart": restart_broker,
 }
 SWEEP: Final = "kill in_sweep"
+ALONE: Final = ("broker restart", SWEEP)
+"""What other clusters on the same broker or machine would feel."""

@@ -74,9 +74,14 @@ class Worker:
     @property
     def ready(self) -> bool:
         """Whether it has opened a partition."""
+        return b"partition_ready" in self.said
+
+    @property
+    def said(self) -> bytes:
+        """What it has written to its log."""
         with self.log.open("rb") as log:
             log.seek(self.begins)
-            return b"partition_ready" in log.read()
+            return log.read()
 
 
 @dataclass
@@ -195,6 +200,15 @@ class Cluster:
         async with asyncio.timeout(60):
             while not all(worker.ready for worker in self.workers.values() if not worker.planned):  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
+
+    async def terminate(self, worker: Worker) -> None:
+        """SIGTERM, once it listens to it: the worker ends with 0 within 10 s."""
+        worker.planned = True
+        async with asyncio.timeout(30):
+            while b"Starting" not in worker.said:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        worker.process.terminate()
+        await self.ended(worker, 0, 10)
 
     async def ended(self, worker: Worker, expected: int, seconds: float) -> None:
         """Wait for a planned end; another code, or none, is a failure."""
