@@ -13,7 +13,7 @@ _DECAY: Final = tuple(tuple(2.0 ** (-d / half_life) for d in range(_TABLE)) for 
 _D7, _D30, _D90 = _DECAY
 
 
-class Activity(msgspec.Struct, array_like=True):
+class Activity(msgspec.Struct, array_like=True, gc=False):
     """`first`, `last` in ms; `days` active days; `c7 c30 c90` active days decayed with that half-life as of the last
     active day; `ring`: bit i = active i days before the last; `dark`: the partition's dark hours before `last`.
     """

@@ -5,7 +5,7 @@ import msgspec
 DIRECT = "direct"
 
 
-class Journey(msgspec.Struct, array_like=True):
+class Journey(msgspec.Struct, array_like=True, gc=False):
     """Channel names and ms. A visit without a campaign or referrer is no touch: it continues the last channel."""
 
     first: str = DIRECT

@@ -40,7 +40,7 @@ class Context(msgspec.Struct):
     paused: frozenset[str] = frozenset()  # rule ids; ALL_RULES stands for every one
 
 
-class Transition(msgspec.Struct):
+class Transition(msgspec.Struct, gc=False):
     """What a step does: the state (None: the row is gone), what it says, and what the sums gain."""
 
     state: UserState | None

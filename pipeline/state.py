@@ -15,7 +15,7 @@ FIRST_EPOCH: Final = 0x10000
 TOP_BUCKET: Final = 9
 
 
-class Profile(msgspec.Struct, array_like=True):
+class Profile(msgspec.Struct, array_like=True, gc=False):
     """What an identify call said, as far as it matters for recall. `at`: when consent was last stated, ms."""
 
     timezone: str | None = None
@@ -25,7 +25,7 @@ class Profile(msgspec.Struct, array_like=True):
     at: int = 0
 
 
-class Recall(msgspec.Struct, array_like=True):
+class Recall(msgspec.Struct, array_like=True, gc=False):
     """The recall section. `episode`: start of the silence that is owned by a rule (ms, 0: none). The rest is the last
     measured contact: `decided_at` its deadline, `window_end` the end of its goal window (0: the outcome is written).
     """
@@ -41,7 +41,7 @@ class Recall(msgspec.Struct, array_like=True):
     returned_at: int = 0
 
 
-class UserState(msgspec.Struct, array_like=True):
+class UserState(msgspec.Struct, array_like=True, gc=False):
     """One user, or one anonymous visitor (`known` false).
 
     `wake`: hour of the next wake-up; `epoch`: number of the adoption by which it was set. Both are above 2^16, so

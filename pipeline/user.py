@@ -40,7 +40,7 @@ class Order(NamedTuple):
     reporting: int | None
 
 
-class Happening(msgspec.Struct):
+class Happening(msgspec.Struct, gc=False):
     """Something that happened to a user: an admitted event. `key` is the user as bytes, `digest` stands for
     the messageId; `time` in ms; `channel` if it
     was a touch, `first_channel` if an identify call told how the user came as a visitor; `dark`: dark hours before

@@ -42,7 +42,7 @@ PASSIVE_EVENTS: Final = frozenset(
 UNSUBSCRIBE_EVENTS: Final = frozenset({"Unsubscribed", "Email Unsubscribed", "Email Marked as Spam"})
 
 
-class Campaign(msgspec.Struct):
+class Campaign(msgspec.Struct, gc=False):
     """`context.campaign`: the UTM parameters of the visit."""
 
     source: str | None = None
@@ -50,13 +50,13 @@ class Campaign(msgspec.Struct):
     name: str | None = None
 
 
-class Page(msgspec.Struct):
+class Page(msgspec.Struct, gc=False):
     """`context.page`."""
 
     referrer: str | None = None
 
 
-class Context(msgspec.Struct):
+class Context(msgspec.Struct, gc=False):
     """`context`: `active: false` marks a call that only updates traits; `backfill` marks imported history."""
 
     campaign: Campaign | None = None
@@ -65,7 +65,7 @@ class Context(msgspec.Struct):
     active: bool | None = None
 
 
-class Event(msgspec.Struct):
+class Event(msgspec.Struct, gc=False):
     """One user event. Times are RFC 3339; one without an offset is read as UTC."""
 
     messageId: Name
