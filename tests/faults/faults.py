@@ -3,8 +3,11 @@
 import asyncio
 import signal
 from collections.abc import Awaitable, Callable
+from time import time
 from typing import Final
 
+from agents.kafka.connection import client_options
+from agents.kafka.read import open_logs
 from pipeline.units import DAY, HOUR
 from tests.builders import tick
 from tests.faults.feed import crowd
@@ -12,6 +15,7 @@ from tests.faults.harness import SESSION, Cluster, Worker, kill_publisher
 
 NAMES: Final = ("one", "two")
 CROWD: Final = 100_000
+LIVE_CROWD: Final = 40_000
 
 Fault = Callable[[Cluster], Awaitable[None]]
 
@@ -80,6 +84,23 @@ async def sweep(cluster: Cluster) -> None:
         await _died(cluster, worker)
 
 
+async def live_sweep(cluster: Cluster) -> None:
+    """In live time the workers' own ticks make a crowd due; they die on the way there, in it or behind it."""
+    start = round(time() * 1000) - 27 * HOUR
+    await cluster.send(crowd(cluster.partitions, LIVE_CROWD, start, HOUR))
+    users = cluster.settings.topic("users")
+    async with open_logs(client_options(cluster.settings)) as logs:
+        fed = await logs.ends(users)
+    for name in NAMES:
+        cluster.start(name, f"in_sweep:{cluster.random.randint(1, 15)}")
+    await cluster.ready()
+    await cluster.pause(0.0, 6.0)
+    await kill(cluster)
+    async with open_logs(client_options(cluster.settings)) as logs, asyncio.timeout(60):
+        while any(end <= fed[number] for number, end in (await logs.ends(users)).items()):
+            await asyncio.sleep(0.2)  # until every partition was ticked
+
+
 async def _replace(cluster: Cluster, name: str, failpoint: str | None = None) -> Worker:
     await cluster.terminate(cluster.workers[name])
     return cluster.start(name, failpoint)
@@ -105,5 +126,6 @@ UNDER_LOAD: Final[dict[str, Fault]] = {
     "broker restart": restart_broker,
 }
 SWEEP: Final = "kill in_sweep"
+LIVE_SWEEP: Final = "kill in_live_sweep"
 ALONE: Final = ("broker restart", SWEEP)
 """What other clusters on the same broker or machine would feel."""

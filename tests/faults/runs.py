@@ -7,11 +7,12 @@ from typing import Final, NamedTuple
 from uuid import uuid4
 
 from agents.local import LocalKafka
-from tests.faults.faults import NAMES, SWEEP, UNDER_LOAD, sweep
+from tests.faults.faults import LIVE_SWEEP, NAMES, SWEEP, UNDER_LOAD, live_sweep, sweep
 from tests.faults.feed import POLICY, TOGETHER
 from tests.faults.harness import Check, Cluster
 
-FAULTS: Final = (*UNDER_LOAD, SWEEP)
+FAULTS: Final = (*UNDER_LOAD, LIVE_SWEEP, SWEEP)
+_SWEEPS: Final = {SWEEP: sweep, LIVE_SWEEP: live_sweep}
 _TOGETHER: Final = 5  # runs on one cluster: the oracle replays the whole log each time
 
 
@@ -26,7 +27,7 @@ class Run(NamedTuple):
 
 async def runs_of(kafka: LocalKafka, fault: str, numbers: range, seed: str, folder: Path) -> AsyncGenerator[Run, None]:
     """Do a fault several times; the same ones for the same seed."""
-    together = 1 if fault == SWEEP else _TOGETHER
+    together = 1 if fault in _SWEEPS else _TOGETHER
     for first in numbers[::together]:
         name = f"{fault.replace(' ', '-')}-{first}"
         cluster = Cluster(
@@ -34,16 +35,18 @@ async def runs_of(kafka: LocalKafka, fault: str, numbers: range, seed: str, fold
             f"f{uuid4().hex[:8]}.",
             folder / name,
             f"{seed}/{fault}/{first}",
-            policy=TOGETHER if fault == SWEEP else POLICY,
+            policy=TOGETHER if fault in _SWEEPS else POLICY,
+            domain="live" if fault == LIVE_SWEEP else "played",
         )
         async with cluster:
-            for worker in NAMES:
-                cluster.start(worker)
-            await cluster.ready()
+            if fault != LIVE_SWEEP:
+                for worker in NAMES:
+                    cluster.start(worker)
+                await cluster.ready()
             for number in range(first, min(first + together, numbers.stop)):
                 began = monotonic()
-                if fault == SWEEP:
-                    await sweep(cluster)
+                if fault in _SWEEPS:
+                    await _SWEEPS[fault](cluster)
                 else:
                     cluster.go()
                     await cluster.pause(0.5, 3.0)

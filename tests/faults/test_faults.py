@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from agents.local import LocalKafka
-from tests.faults.faults import ALONE, SWEEP
+from tests.faults.faults import ALONE, LIVE_SWEEP, SWEEP
 from tests.faults.harness import BROKER_SETTINGS
 from tests.faults.runs import FAULTS, Run, runs_of
 
 SEED = "suite"
+SWEEPS = (SWEEP, LIVE_SWEEP)
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,7 @@ async def _all(kafka: LocalKafka, wanted: list[str], folder: Path) -> dict[str, 
 
     async def some(fault: str) -> list[Run]:
         async with places:
-            return [run async for run in runs_of(kafka, fault, range(1 if fault == SWEEP else 2), SEED, folder)]
+            return [run async for run in runs_of(kafka, fault, range(1 if fault in SWEEPS else 2), SEED, folder)]
 
     together = [fault for fault in wanted if fault not in ALONE]
     found = dict(zip(together, await asyncio.gather(*map(some, together), return_exceptions=True), strict=True))
