@@ -97,7 +97,7 @@ async def live_sweep(cluster: Cluster) -> None:
     await cluster.pause(0.0, 6.0)
     await kill(cluster)
     async with open_logs(client_options(cluster.settings)) as logs, asyncio.timeout(60):
-        while any(end <= fed[number] for number, end in (await logs.ends(users)).items()):
+        while any(end <= fed[number] for number, end in (await logs.ends(users)).items()):  # noqa: ASYNC110
             await asyncio.sleep(0.2)  # until every partition was ticked
 
 
