@@ -60,7 +60,8 @@ def main() -> int:
     console = Console()
     args.only = args.only or list(FAULTS)
     folder = args.folder or home() / "faults"
-    shutil.rmtree(folder, ignore_errors=True)
+    if args.folder is None:  # of a run that failed
+        shutil.rmtree(folder, ignore_errors=True)
     with LocalKafka(folder / "kafka", heap_mb=512, settings=BROKER_SETTINGS) as kafka:
         found = asyncio.run(_all(kafka, args, folder, console))
     summary = _summary(found, args.only)

@@ -284,10 +284,14 @@ class Cluster:
             return Check(Findings(), [*failures, f"the oracle: {refusal.line}"])
         if findings.behind:
             failures.append(f"{findings.behind} records were not folded within {_PATIENCE:.0f} s")
-            failures += [f"{worker.name}: {_last(worker)}" for worker in self.workers.values()]
+            failures += self.last_words()
         if not findings.read:
             failures.append("there was nothing to compare")
         return Check(findings, failures)
+
+    def last_words(self) -> list[str]:
+        """The last line that each worker wrote."""
+        return [f"{worker.name}: {_last(worker)}" for worker in self.workers.values()]
 
 
 def _last(worker: Worker) -> str:

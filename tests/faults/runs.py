@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 from uuid import uuid4
 
 from agents.local import LocalKafka
+from agents.oracle import Findings
 from tests.faults.faults import LIVE_SWEEP, NAMES, SWEEP, UNDER_LOAD, live_sweep, sweep
 from tests.faults.feed import POLICY, TOGETHER
 from tests.faults.harness import Check, Cluster
@@ -45,11 +46,19 @@ async def runs_of(kafka: LocalKafka, fault: str, numbers: range, seed: str, fold
                 await cluster.ready()
             for number in range(first, min(first + together, numbers.stop)):
                 began = monotonic()
-                if fault in _SWEEPS:
-                    await _SWEEPS[fault](cluster)
-                else:
-                    cluster.go()
-                    await cluster.pause(0.5, 3.0)
-                    await UNDER_LOAD[fault](cluster)
-                    await cluster.pause(0.3, 2.0)
-                yield Run(fault, number, await cluster.check(), monotonic() - began)
+                try:
+                    await _do(cluster, fault)
+                    check = await cluster.check()
+                except (AssertionError, TimeoutError) as error:  # the next run is worth doing all the same
+                    check = Check(Findings(), [f"the fault could not be done: {error!r}", *cluster.last_words()])
+                yield Run(fault, number, check, monotonic() - began)
+
+
+async def _do(cluster: Cluster, fault: str) -> None:
+    if fault in _SWEEPS:
+        await _SWEEPS[fault](cluster)
+        return
+    cluster.go()
+    await cluster.pause(0.5, 3.0)
+    await UNDER_LOAD[fault](cluster)
+    await cluster.pause(0.3, 2.0)
