@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -15,6 +15,7 @@ from agents.kafka.core import Core
 from agents.kafka.store import Registry, Source, probe_source, read_table, reader
 from agents.kafka.transactions import Fenced, Transactions
 from agents.log import logger
+from agents.memory import trim
 from agents.observe import ChunkFolded, Committed, Observer
 
 log = logger(__name__)
@@ -133,14 +134,11 @@ class Owner:
         terms, began = self._terms, perf_counter()
         async with self._lock:
             await self._transactions.open()
-            rows: dict[bytes, bytes] = {}
             async with reader(terms.options) as consumer:
-                await read_table(consumer, self._state, self.number, rows)
-                count = len(rows)
-                core = await self._restored(rows)
-                rows.clear()
+                core, count = await self._restored(consumer)
                 last = core.last_record
                 source = await probe_source(consumer, self._source, self.number, last[0] if last else None)
+            trim()
             offset = core.offset
             if offset >= 0:
                 self._check(offset, last, source)
@@ -160,15 +158,23 @@ class Owner:
         self._spawn(self._commits())
         await self._seek(self.committed)
 
-    async def _restored(self, rows: dict[bytes, bytes]) -> Core:
-        core = self._terms.make_core(self.number)
-        try:
-            core.restore(rows.items())
-        except self._terms.missing_body:
-            await self._terms.registry.refresh()
+    async def _restored(self, consumer: Any) -> tuple[Core, int]:
+        """A core with the partition's state, and how many rows that is."""
+        refreshed = False
+        while True:
             core = self._terms.make_core(self.number)
-            core.restore(rows.items())
-        return core
+            rows: dict[bytes, bytes] = {}
+            await read_table(consumer, self._state, self.number, rows)
+            count = len(rows)
+            try:
+                core.restore(_drained(rows))
+            except self._terms.missing_body:
+                if refreshed:
+                    raise
+                await self._terms.registry.refresh()
+                refreshed = True
+            else:
+                return core, count
 
     def _check(self, offset: int, last: tuple[int, int, int] | None, source: Source) -> None:
         where = f"{self._source} partition {self.number}"
@@ -387,6 +393,12 @@ class Owner:
 
 
 _END = object()
+
+
+def _drained(table: dict[bytes, bytes]) -> Iterator[tuple[bytes, bytes]]:
+    """All rows, each let go as it is taken: the core keeps keys of its own, and a second set would stay resident."""
+    while table:
+        yield table.popitem()
 
 
 def _timestamp_from(records: list[Any], offset: int) -> int | None:
