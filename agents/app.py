@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -14,7 +14,13 @@ from typing import Any, cast
 import faust
 import uvloop
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaConnectionError
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    KafkaConnectionError,
+    TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
+)
 from faust.app.base import BootStrategy
 from prometheus_client import CollectorRegistry
 from yarl import URL
@@ -43,6 +49,12 @@ from schemas.topics import REGISTRY, USERS
 log = logger(__name__)
 
 _LEAVE = 8.0  # s for everything that follows SIGTERM
+_FORBIDDEN = (
+    TopicAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
+    ClusterAuthorizationFailedError,
+)
 
 MakeCore = Callable[[int, int, dict[str, bytes]], Core]
 """Number and count of partitions, registry -> a partition's core."""
@@ -80,6 +92,53 @@ class Worker:
     ticks: Ticks
 
 
+def application(
+    settings: Settings,
+    group: str,
+    count: int,
+    shell: Shell,
+    options: Mapping[str, Any],
+    *,
+    commit_interval: float = 2.0,
+) -> Application:
+    """A faust application that keeps nothing itself and serves nothing.
+
+    Args:
+        settings: timeouts.
+        group: consumer group.
+        count: partitions of the topic that it reads.
+        shell: who is told of assignments and chunks.
+        options: of `client_options`.
+        commit_interval: between two commits of the group's offsets, s.
+    """
+    app = Application(
+        group,
+        broker=[URL(f"aiokafka://{broker}") for broker in options["bootstrap_servers"]],
+        autodiscover=False,
+        store="memory://",
+        cache="memory://",
+        datadir=Path(os.devnull).parent,
+        debug=False,
+        web_enabled=False,
+        web_tables_enabled=False,
+        web_router_enabled=False,
+        table_standby_replicas=0,
+        topic_disable_leader=True,
+        topic_allow_declare=False,
+        topic_partitions=count,
+        stream_wait_empty=False,
+        stream_buffer_maxsize=4096,  # chunks; the shell bounds what is fetched
+        broker_commit_interval=commit_interval,
+        broker_session_timeout=settings.session_timeout,
+        broker_heartbeat_interval=settings.session_timeout / 6,
+        broker_rebalance_timeout=max(30.0, 2 * settings.session_timeout),
+        broker_client_id=f"{group}-{os.getpid()}",
+    )
+    app.shell = shell
+    app.transport = Transport(app.conf.broker_consumer, app, shell=shell, options=options)
+    return app
+
+
 def build(
     settings: Settings,
     count: int,
@@ -113,31 +172,7 @@ def build(
         await controls.append(partition, Gap(start, end))
 
     shell = Shell(lambda number: Owner(number, terms), session_timeout=settings.session_timeout)
-    app = Application(
-        settings.app_id,
-        broker=[URL(f"aiokafka://{broker}") for broker in options["bootstrap_servers"]],
-        autodiscover=False,
-        store="memory://",
-        cache="memory://",
-        datadir=Path(os.devnull).parent,
-        debug=False,
-        web_enabled=False,
-        web_tables_enabled=False,
-        web_router_enabled=False,
-        table_standby_replicas=0,
-        topic_disable_leader=True,
-        topic_allow_declare=False,
-        topic_partitions=count,
-        stream_wait_empty=False,
-        stream_buffer_maxsize=4096,  # chunks; the shell bounds what is fetched
-        broker_commit_interval=2.0,
-        broker_session_timeout=settings.session_timeout,
-        broker_heartbeat_interval=settings.session_timeout / 6,
-        broker_rebalance_timeout=max(30.0, 2 * settings.session_timeout),
-        broker_client_id=f"{settings.app_id}-{os.getpid()}",
-    )
-    app.shell = shell
-    app.transport = Transport(app.conf.broker_consumer, app, shell=shell, options=options)
+    app = application(settings, settings.app_id, count, shell, options)
 
     def consumer() -> Consumer:  # made by faust when it is first asked for
         return cast("Consumer", app.consumer)
@@ -191,15 +226,20 @@ async def serve(
         count = len(await producer.partitions_for(settings.topic(USERS.name)))
         worker = build(settings, count, producer, observer=observer, make_core=make_core)
         await worker.registry.refresh()
-        await _live(worker, stop)
+        await live(worker.app, stop, worker.ticks.run())
     except KafkaConnectionError as error:
         raise Refusal(Exit.NO_BROKER, f"no answer from the brokers {settings.brokers} ({error})") from None
     finally:
         await producer.stop()
 
 
-async def _live(worker: Worker, stop: asyncio.Event) -> None:
-    app, shell = worker.app, worker.shell
+async def live(app: Application, stop: asyncio.Event, *beside: Awaitable[Any]) -> None:
+    """Run a faust application, and what goes on beside it, until `stop` is set or anything of it fails.
+
+    Raises:
+        BaseException: what failed.
+    """
+    shell = app.shell
 
     async def guarded(work: Awaitable[Any]) -> None:
         try:
@@ -210,7 +250,7 @@ async def _live(worker: Worker, stop: asyncio.Event) -> None:
     # Faust reports the crash of any of its services by stopping to wait, and would run on without it.
     stopped, crashed = asyncio.create_task(stop.wait()), asyncio.create_task(app.wait_until_stopped())
     failed = asyncio.create_task(asyncio.wait([shell.failure]))
-    running = [asyncio.create_task(guarded(app.start())), asyncio.create_task(guarded(worker.ticks.run()))]
+    running = [asyncio.create_task(guarded(work)) for work in (app.start(), *beside)]
     try:
         await asyncio.wait([stopped, crashed, failed], return_when=asyncio.FIRST_COMPLETED)
         if crashed.done() and not stop.is_set():
@@ -243,6 +283,9 @@ def refusal_of(error: BaseException) -> Refusal:
         return Refusal(Exit.BUG, line)
     if isinstance(error, KafkaConnectionError):
         return Refusal(Exit.NO_BROKER, f"no answer from the brokers: {error}")
+    if isinstance(error, _FORBIDDEN):
+        line = f"the brokers refuse a right: {error}; `rekindle topics create --dry-run` lists the ACLs that are needed"
+        return Refusal(Exit.TOPICS, line)
     return Refusal(Exit.BUG, f"unexpected {type(error).__name__}: {error}")
 
 
@@ -251,32 +294,48 @@ def run(settings: Settings, *, observer: Observer | None = None, make_core: Make
 
     Without an observer its metrics are counted and served over HTTP.
     """
-    configure_logs(settings.log_level, settings.log_format)
-    # A fold makes hundreds of thousands of objects a second and no cycles; looking for some took a fifth of its time.
-    gc.freeze()
-    gc.set_threshold(100_000, 20, 100)
 
-    async def main() -> None:
+    async def main(stop: asyncio.Event) -> None:
         nonlocal observer
         if observer is None:
             registry = CollectorRegistry()
             observer = Metrics(registry)
-            address = expose(registry, settings.metrics_bind, settings.metrics_port).address
-            log.info("metrics_served", address=address)
-            print(f"metrics: {address}", flush=True)  # noqa: T201 the port may be another than the one asked for
+            expose_metrics(settings, registry)
+        await serve(settings, stop, observer=observer, make_core=make_core)
+
+    # A fold makes hundreds of thousands of objects a second and no cycles; looking for some took a fifth of its time.
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 100)
+    return run_process(settings, main)
+
+
+def expose_metrics(settings: Settings, registry: CollectorRegistry) -> None:
+    """Serve metrics and say where."""
+    address = expose(registry, settings.metrics_bind, settings.metrics_port).address
+    log.info("metrics_served", address=address)
+    print(f"metrics: {address}", flush=True)  # noqa: T201 the port may be another than the one asked for
+
+
+def run_process(settings: Settings, main: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> int:
+    """Run `main` as this process, until SIGTERM or SIGINT sets its event. Returns the exit code, having said why on
+    stderr.
+    """
+    configure_logs(settings.log_level, settings.log_format)
+
+    async def stoppable() -> None:
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        await serve(settings, stop, observer=observer, make_core=make_core)
+        await main(stop)
 
     code = Exit.OK
     try:
-        uvloop.run(main())
+        uvloop.run(stoppable())
     except BaseException as error:  # the one place where an exception becomes an exit code
         refusal = refusal_of(error)
         code = refusal.code
         if code is Exit.BUG:
-            log.exception("worker_failed")
+            log.exception("process_failed")
         print(f"rekindle: {refusal.line}", file=sys.stderr, flush=True)  # noqa: T201 for the person at the terminal
     others = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
     if any(not thread.daemon for thread in others):

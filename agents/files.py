@@ -37,8 +37,8 @@ def _opened(name: str) -> Iterator[IO[bytes]]:
             raw.close()
 
 
-def lines(name: str) -> Iterator[Line]:
-    """The lines of a file, without their ends; blank ones are passed over, but counted.
+def lines(name: str, edges: bytes = b" \t\r\n") -> Iterator[Line]:
+    """The lines of a file, without what of `edges` is at their ends; blank ones are passed over, but counted.
 
     Raises:
         Refusal: the file can't be read; the line says why.
@@ -48,8 +48,8 @@ def lines(name: str) -> Iterator[Line]:
     try:
         with _opened(name) as file:
             for number, text in enumerate(file, start=1):
-                if stripped := text.strip(b" \t\r\n"):
-                    yield Line(number, stripped)
+                if not text.isspace():
+                    yield Line(number, text.strip(edges))
     except (OSError, EOFError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise Refusal(Exit.USAGE, f"{shown}: {reason}" + (f" (after line {number})" if number else "")) from error

@@ -23,16 +23,22 @@ class ChunkSchema(faust.Schema[Any, Any]):
 
 
 def define_users(app: faust.App, topic: str, shell: Shell) -> Any:
+    """Define the agent of the user topic (full name); see `feed`."""
+    return feed(app, topic, shell, name="users")
+
+
+def feed(app: faust.App, topic: str, shell: Shell, *, name: str) -> Any:
     """Define the agent that hands every chunk of `topic` (full name) to the owner of its partition.
 
     The folding goes on in a task for each partition, so that a partition that waits for its commit, or that wakes half
-    a million users, does not hold up the others. The topic is not acked: what has been folded is known from the state.
+    a million users, does not hold up the others. The topic is not acked: how far it has come is known elsewhere: from
+    the state, or from what was acknowledged.
     """
     channel = app.topic(topic, schema=ChunkSchema(), acks=False, internal=False)
 
-    @app.agent(channel, name="users")
-    async def users(stream: StreamT[Chunk]) -> None:
+    @app.agent(channel, name=name)
+    async def chunks(stream: StreamT[Chunk]) -> None:
         async for chunk in stream:
             shell.take(chunk)
 
-    return users
+    return chunks

@@ -13,6 +13,7 @@ COMMANDS: Final = {
     "worker": ("worker", "Fold the user topic: state, triggers, decisions and outcomes."),
     "topics": ("topics", "Create the topics, or compare them with what they have to be."),
     "send": ("send", "Check events in a file and append them to the user topic."),
+    "ingest": ("ingest", "Bridge a topic that others own into the user topic, by a mapping."),
     "tail": ("tail", "Show triggers, decisions, outcomes or dead letters, each with its reason."),
     "policy": ("policy", "Check, publish, list and roll back policies."),
     "pause": ("control", "Send nothing, by one rule or by all."),

@@ -26,6 +26,11 @@ class Logs:
         self._admin = admin
         self._counts: dict[str, int] = {}
 
+    async def exists(self, topic: str) -> bool:
+        """Whether there is such a topic that may be described."""
+        (found,) = await self._admin.describe_topics([topic])
+        return not found["error_code"]
+
     async def count(self, topic: str) -> int:
         """Number of partitions.
 

@@ -138,6 +138,17 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             return None
         return Progress(state.position, state.highwater, time() - state.timestamp / 1000, cursor.delivered)
 
+    async def passed(self, tp: TopicPartition, delivered: int) -> int | None:
+        """Where a partition stands if everything delivered of it ends at `delivered`, None if not: behind the markers
+        that follow its last record. From any thread.
+        """
+        found: int | None = await self.call_thread(self._passed, tp, delivered)
+        return found
+
+    async def _passed(self, tp: TopicPartition, delivered: int) -> int | None:
+        progress = self.progress(tp)  # on the thread that fetches: nothing is on its way between the two figures
+        return progress.position if progress is not None and progress.delivered == delivered else None
+
     async def _fetch_records(  # type: ignore[override]
         self, consumer: AIOKafkaConsumer, *_: Any, **__: Any
     ) -> Mapping[TP, Chunk]:
@@ -232,6 +243,10 @@ class Consumer(driver.Consumer):
     def progress(self, topic: str, partition: int) -> Progress | None:
         """See `ConsumerThread.progress`."""
         return self._thread.progress(TopicPartition(topic, partition))
+
+    async def passed(self, topic: str, partition: int, delivered: int) -> int | None:
+        """See `ConsumerThread.passed`."""
+        return await self._thread.passed(TopicPartition(topic, partition), delivered)
 
     async def perform_seek(self) -> None:
         """Faust would go to the group's offsets here; every owner seeks by itself when it has loaded."""
