@@ -210,7 +210,9 @@ class Folded:
     outputs: dict[str, list[Output]] = field(default_factory=dict)
 
     def take(self, commit: Commit) -> None:
-        """Keep what was committed."""
+        """Keep what was committed; nothing may go without the partition row, which is last."""
+        assert [key for key, _ in commit.changelog[-1:]] == [b"p"] * bool(commit.changelog)
+        assert commit.changelog or not commit.outputs
         self.changelog.extend(commit.changelog)
         for topic, messages in commit.outputs.items():
             self.outputs.setdefault(topic, []).extend(messages)

@@ -150,7 +150,7 @@ def logs(draw: Any, *, live: bool | None = None, policies: tuple[str, ...] = POL
     clock = at(0)
     entries = _beginning(draw, clock, policies, live=live)
     sent: list[Entry] = []
-    for number in range(draw(st.integers(1, 30))):
+    for number in range(draw(st.integers(5, 30))):
         step = draw(simple(STEPS))
         entries += _ticks(draw, clock, step, live=live)
         clock += step
@@ -177,7 +177,7 @@ def ordered_logs(draw: Any) -> list[LogRecord]:
     calm = (CALM, RISKY)
     clock = ticked = at(0)
     entries = _beginning(draw, clock, calm, live=live)
-    for number in range(draw(st.integers(1, 40))):
+    for number in range(draw(st.integers(5, 40))):
         step = draw(simple(STEPS))
         if clock + step - ticked >= HOUR:
             entries += _ticks(draw, ticked, clock + step - ticked, live=live)
