@@ -4,7 +4,7 @@ import random
 from pathlib import Path
 
 from agents.cli import main as rekindle
-from benchmarks.measure import Figures, Job, cpu
+from benchmarks.measure import Figures, Job, cpu, quiet_collector
 from benchmarks.stock import copies, sample_rows
 from benchmarks.workload import SPAN, events, policy_of, users
 from pipeline.deadlines import Wheel
@@ -74,6 +74,7 @@ def firing(job: Job) -> Figures:
                 )
             )
     log.fold(Tick(_START + 30 * DAY))
+    quiet_collector()
     began = cpu()
     decisions = log.fold(Tick(_START + 30 * DAY + 3 * HOUR))
     spent = cpu() - began
@@ -104,6 +105,7 @@ def wheel(job: Job) -> Figures:
     del dues
     partition.wheel = stale
     log.fold(Tick((first - SPAN // HOUR) * HOUR))
+    quiet_collector()
     began = cpu()
     log.fold(Tick(first * HOUR + HOUR))
     swept = cpu() - began
