@@ -60,9 +60,15 @@ def _copies(count: int) -> Iterator[SimpleQueue[Path]]:
 
 def _pytest(copy: Path, tests: Sequence[str]) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-rfE", "--no-header", "--tb=no", "-p", "no:cacheprovider"]
-    # No bytecode: a mutant of the same size and second as the original would be taken for it.
-    env = os.environ | {"REKINDLE_HOME": str(home()), "PYTHONDONTWRITEBYTECODE": "1"}
+    env = os.environ | {"REKINDLE_HOME": str(home())}
     return subprocess.run([*command, *tests], cwd=copy, env=env, capture_output=True, text=True, check=False)
+
+
+def _write(file: Path, source: str) -> None:
+    """Without bytecode of before: a mutant of the same size and second as the original would be taken for it."""
+    file.write_text(source)
+    for compiled in (file.parent / "__pycache__").glob(f"{file.stem}.*"):
+        compiled.unlink()
 
 
 def _try(mutant: Mutant, free: "SimpleQueue[Path]") -> Verdict:
@@ -72,10 +78,10 @@ def _try(mutant: Mutant, free: "SimpleQueue[Path]") -> Verdict:
     copy = free.get()
     file = copy / mutant.file
     try:
-        file.write_text(source.replace(mutant.text, mutant.instead))
+        _write(file, source.replace(mutant.text, mutant.instead))
         done = _pytest(copy, mutant.tests.split())
     finally:
-        file.write_text(source)
+        _write(file, source)
         free.put(copy)
     red = _RED.search(done.stdout)
     if done.returncode == _TESTS_FAILED and red is not None:

@@ -124,9 +124,8 @@ TRANSPORT: Final = (
     _kafka(
         "the fence comes before the state is read",
         OWNER,
-        "            await self._transactions.open()\n            async with reader(terms.options) as consumer:\n",
-        "            asyncio.get_running_loop().call_later(0.5, self._spawn, self._transactions.open())\n"
-        "            async with reader(terms.options) as consumer:\n",
+        "            await self._transactions.open()\n",
+        "            asyncio.get_running_loop().call_later(0.5, self._spawn, self._transactions.open())\n",
         "once_the_state_is_being_read_the_former_owner_writes_no_more",
     ),
     _kafka(
