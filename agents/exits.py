@@ -19,6 +19,7 @@ class Exit(IntEnum):
     FENCED = 17
     SEND = 18
     POLICY = 19
+    TOKEN = 20
 
 
 class Refusal(Exception):

@@ -41,6 +41,17 @@ class Settings(BaseSettings):
     tick_after: float = Field(10.0, gt=0, description="lag of a live clock, beyond its lateness, for a tick")
     accept_gap: bool = Field(default=False, description="go on where records were deleted before they were read")
 
+    redis_url: str = Field(
+        "redis://127.0.0.1:6379/0",
+        pattern=r"^(rediss?|unix)://",
+        description="where the views lie; without a password, which comes from a file",
+    )
+    redis_password_file: Path | None = Field(None, description="file that holds the password and nothing else")
+    views_decisions: int = Field(20_000, ge=100, le=1_000_000, description="how many decisions the views keep")
+    api_bind: str = Field("127.0.0.1", description="another address than loopback needs api_token_file")
+    api_port: int = Field(8765, ge=0, le=65535, description="0: any free port")
+    api_token_file: Path | None = Field(None, description="file that holds the bearer token and nothing else")
+
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"
     failpoint: str | None = Field(None, description="tests only: name[:nth], where the process kills itself")
@@ -70,7 +81,14 @@ class Settings(BaseSettings):
         if bool(self.ssl_certfile) != bool(self.ssl_keyfile):
             msg = "ssl_certfile and ssl_keyfile belong together"
             raise ValueError(msg)
-        for name in ("sasl_password_file", "ssl_cafile", "ssl_certfile", "ssl_keyfile"):
+        for name in (
+            "sasl_password_file",
+            "ssl_cafile",
+            "ssl_certfile",
+            "ssl_keyfile",
+            "redis_password_file",
+            "api_token_file",
+        ):
             path: Path | None = getattr(self, name)
             if path is not None and not path.is_file():
                 msg = f"{name}={path}: there is no such file"

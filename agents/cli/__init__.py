@@ -10,11 +10,17 @@ from agents.cli.base import Group, Overrides
 # Name -> module and one line for `rekindle --help`, in the order in which a newcomer meets them.
 COMMANDS: Final = {
     "demo": ("demo", "A real Kafka, two workers and a purchase history in this terminal."),
+    "up": ("up", "The whole stack on this machine, in live time: Kafka, workers, Redis, views, API."),
     "worker": ("worker", "Fold the user topic: state, triggers, decisions and outcomes."),
+    "views": ("views", "Keep the views in Redis, for the API and the command line."),
+    "api": ("api", "Serve users, sums and decisions over HTTP."),
     "topics": ("topics", "Create the topics, or compare them with what they have to be."),
     "send": ("send", "Check events in a file and append them to the user topic."),
     "ingest": ("ingest", "Bridge a topic that others own into the user topic, by a mapping."),
     "tail": ("tail", "Show triggers, decisions, outcomes or dead letters, each with its reason."),
+    "user": ("user", "Show a user: activity, risk, channel, what falls due next."),
+    "explain": ("explain", "Why a user is recalled or not, gate by gate; or why a trigger was sent."),
+    "report": ("report", "Show a report: channels, growth, decisions, recall."),
     "policy": ("policy", "Check, publish, list and roll back policies."),
     "pause": ("control", "Send nothing, by one rule or by all."),
     "resume": ("control", "End a pause."),
@@ -58,6 +64,6 @@ def main(ctx: click.Context, brokers: str | None, prefix: str | None) -> None:
     """Recall triggers for dormant users, and what acquisition channels are worth: exactly once, from the event stream.
 
     All other settings come from the environment (REKINDLE_*). Exit codes: 0 done, 1 a bug or a check that failed,
-    2 usage or input, 10 no broker, 11-19 why a worker refuses to run.
+    2 usage or input, 10 no broker, 11-20 why a process refuses to run.
     """
     ctx.obj = Overrides(brokers, prefix)

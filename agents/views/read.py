@@ -1,0 +1,161 @@
+"""Redis as readers see it: users, sums and decisions of one generation. The API and the command line ask here."""
+
+from collections.abc import Awaitable, Callable, Iterable
+from functools import lru_cache
+from typing import Any, Final, NamedTuple, TypeVar
+
+import msgspec
+from redis.asyncio import Redis
+
+from agents.views.keys import Names, Root
+from pipeline.explain import context_of
+from pipeline.guard import Guard
+from pipeline.policy import DEFAULT, Policy, PolicyError, parse
+from pipeline.position import Position, decode_position
+from pipeline.recall import Context
+from pipeline.state import UserState, decode_row
+from pipeline.sums.base import Dims, decode_key
+from schemas.partitioner import partition_of
+
+T = TypeVar("T")
+
+_TRIES: Final = 3  # a rebuild may swap the generation while it is read
+_decode_guard = msgspec.msgpack.Decoder(Guard).decode
+_decode_cell = msgspec.msgpack.Decoder(list[int]).decode
+
+
+class NoViews(Exception):
+    """There are no views, or they are being built for the first time."""
+
+
+class Sight(NamedTuple):
+    """A user, and what their partition knew then. `documents`: their last decisions as JSON, newest first."""
+
+    user: str
+    state: UserState
+    context: Context
+    position: Position
+    held: bool
+    documents: list[bytes]
+
+
+class Status(NamedTuple):
+    """`fresh`: when the views last showed all there was, ms; `generation` names them."""
+
+    generation: str
+    fresh: int
+    partitions: int
+
+
+class Page(NamedTuple):
+    """Documents, newest first, and where the next page begins; None: there is none."""
+
+    documents: list[bytes]
+    cursor: str | None
+
+
+@lru_cache(maxsize=16)
+def compiled(digest: str, body: bytes | None) -> Policy:
+    """A policy by its hash and text; the built-in one if there is none, or a newer release wrote it."""
+    try:
+        return DEFAULT if body is None else parse(body, name=f"policy/{digest[:12]}")
+    except PolicyError:
+        return DEFAULT
+
+
+def context_and_hold(position: Position, guard: bytes | None, policy: Policy, tenant: str) -> tuple[Context, bool]:
+    """What a partition knows, and whether its source is held. `guard`: the row of the source guard, if there is one."""
+    guarding = _decode_guard(guard) if guard else Guard()
+    return context_of(position, guarding, policy, tenant), guarding.held
+
+
+class Views:
+    """Reads the views of one deployment. Every method raises NoViews, RedisError or OSError."""
+
+    def __init__(self, redis: Redis, root: Root, tenant: str) -> None:
+        self._redis: Any = redis
+        self._root = root
+        self._tenant = tenant
+
+    async def _whole(self, read: Callable[[Names], Awaitable[T]]) -> T:
+        """What `read` finds, all of it in one generation."""
+        for _ in range(_TRIES):
+            current = await self._redis.get(self._root.current)
+            if current is None:
+                break
+            found = await read(Names(self._root, current.decode()))
+            if await self._redis.get(self._root.current) == current:
+                return found
+        raise NoViews
+
+    async def status(self) -> Status:
+        """How fresh they are."""
+
+        async def read(names: Names) -> Status:
+            fresh = await self._redis.hget(names("at"), "fresh")
+            return Status(names.generation, int(fresh or 0), names.partitions)
+
+        return await self._whole(read)
+
+    async def user(self, user: str) -> Sight | None:
+        """A user; None if there is no row."""
+
+        async def read(names: Names) -> Sight | None:
+            key = user.encode()
+            number = partition_of(key, names.partitions)
+            async with self._redis.pipeline(transaction=True) as pipe:
+                pipe.hget(names("users", number), key)
+                pipe.hget(names("positions"), number)
+                pipe.hget(names("guards"), number)
+                pipe.hget(names("places"), key)
+                row, at, guarded, places = await pipe.execute()
+            if row is None:
+                return None
+            position = decode_position(at) if at else Position()
+            documents = await self._documents(names, (places or b"").split())
+            body = await self._redis.hget(names("registry"), f"policy/{position.policy}")
+            context, held = context_and_hold(position, guarded, compiled(position.policy, body), self._tenant)
+            return Sight(user, decode_row(row), context, position, held, documents)
+
+        return await self._whole(read)
+
+    async def sums(self, wanted: Iterable[str]) -> dict[tuple[str, Dims], list[int]]:
+        """The cells of these sums, over all partitions."""
+        sums = list(wanted)
+
+        async def read(names: Names) -> dict[tuple[str, Dims], list[int]]:
+            async with self._redis.pipeline(transaction=True) as pipe:
+                for name in sums:
+                    pipe.hgetall(names("sum", name))
+                found = await pipe.execute()
+            return {decode_key(key): _decode_cell(value) for cells in found for key, value in cells.items()}
+
+        return await self._whole(read)
+
+    async def decisions(self, limit: int, cursor: str | None = None, *, sent: bool = False) -> Page:
+        """The last decisions (`sent`: triggers), from the cursor of an earlier page on."""
+
+        async def read(names: Names) -> Page:
+            top = "+" if cursor is None else f"({cursor}"
+            key = names("sent" if sent else "decisions")
+            places = await self._redis.zrevrangebylex(key, top, "-", start=0, num=limit + 1)
+            documents = await self._documents(names, places[:limit])
+            return Page(documents, places[limit - 1].decode() if len(places) > limit else None)
+
+        return await self._whole(read)
+
+    async def trigger(self, identity: str) -> bytes | None:
+        """The decision that made the trigger of this id, or would have; None: it is not among the last ones."""
+
+        async def read(names: Names) -> bytes | None:
+            place = await self._redis.hget(names("triggers"), identity)
+            found = await self._documents(names, [] if place is None else [place])
+            return found[0] if found else None
+
+        return await self._whole(read)
+
+    async def _documents(self, names: Names, places: list[bytes]) -> list[bytes]:
+        if not places:
+            return []
+        found = await self._redis.hmget(names("documents"), places)
+        return [document for document in found if document is not None]

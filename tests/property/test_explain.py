@@ -1,0 +1,64 @@
+"""What is foretold is what is decided, to the letter, if silence goes on."""
+
+from collections.abc import Sequence
+
+from hypothesis import given
+
+from pipeline.explain import RuleOutlook, context_of, explain, foresee
+from pipeline.records import LogRecord
+from pipeline.state import encode_row
+from pipeline.units import DAY, HOUR
+from schemas.codec import encode_json, rfc3339
+from schemas.decision import Decision
+from tests.builders import Entry, Folded, fold, log, now, release, tick
+from tests.property.strategies import CALM, REGISTRY, RISKY, logs
+
+_FURTHER = 20 * DAY
+
+
+def _silence(folded: Folded, appended: int) -> list[Entry]:
+    """Every hour a tick, and nothing else."""
+    position = folded.partition.position
+    start = max(position.horizon or 0, appended) // HOUR * HOUR + HOUR
+    times = range(start, start + _FURTHER, HOUR)
+    return [now(time) if position.domain == "live" else tick(time) for time in times]
+
+
+def _says_the_same(rules: Sequence[RuleOutlook], foretold: Sequence[Decision]) -> None:
+    """The outlook names the first decision of each rule, at the rule's deadline."""
+    first = {decision.data.rule_id: decision for decision in reversed(foretold)}
+    for rule in rules:
+        decision = first.get(rule.rule)
+        assert (rule.status == "pending") == (decision is not None)
+        if decision is not None:
+            assert rule.deadline == decision.time
+            assert rule.foretold == decision.data.decision
+            assert rule.reasons == decision.data.reasons
+            assert [gate.words for gate in rule.then if not gate.passed] == rule.why_not or decision.data.experiment
+
+
+@given(logs(policies=(CALM, RISKY)))
+def test_what_is_foretold_is_what_is_decided(records: list[LogRecord]) -> None:
+    folded = fold(records, extra=REGISTRY)
+    appended = max(record.timestamp for record in records)
+    offset = records[-1].offset + 1
+    folded.feed(log(release(appended), start=offset))  # the source speaks, as far as anybody knows
+    partition = folded.partition
+    context = context_of(partition.position, partition.guard, partition.policy, "default")
+    foretold: dict[str, list[Decision]] = {}
+    for user, state in folded.users.items():
+        before = encode_row(state)
+        foretold[user] = list(foresee(user, state, context)) if state.known else []
+        outlook = explain(user, state, context)
+        assert encode_row(state) == before
+        _says_the_same(outlook.rules, foretold[user])
+    known = len(folded.messages("decisions"))
+    folded.feed(log(_silence(folded, appended), start=offset + 1))
+    until = rfc3339(partition.position.next_hour * HOUR)
+    decided: dict[str, list[bytes]] = {}
+    for output in folded.outputs.get("decisions", [])[known:]:
+        decided.setdefault((output.key or b"").decode(), []).append(output.value)
+    for user, found in foretold.items():
+        expected = [encode_json(decision) for decision in found if decision.time < until]
+        assert decided.get(user, []) == expected
+    assert decided.keys() <= foretold.keys()

@@ -1,0 +1,117 @@
+"""Why, in words. That it is what will be decided is in tests/property/test_explain.py."""
+
+from typing import Any
+
+import pytest
+
+from pipeline.explain import Outlook, context_of, explain
+from tests.builders import POLICY, Entry, at, event, fold, history, hold, identify, pause, tick, ticks
+
+TWO = (
+    POLICY + "  - {id: regulars, when: {p_alive_below: 0.5, min_silence: 7d, min_active_days: 3}, goal: {within: 7d}}\n"
+)
+
+
+def outlook(
+    *entries: Entry | list[Entry], policy: str = POLICY, as_of: int | None = None, user: str = "ann"
+) -> Outlook:
+    folded = fold(history(*entries, policy=policy), policy)
+    partition = folded.partition
+    context = context_of(partition.position, partition.guard, partition.policy, "default")
+    return explain(user, folded.users[user], context, as_of, held=partition.guard.held)
+
+
+def words(found: list[Any]) -> list[str]:
+    return [gate.words for gate in found if not gate.passed]
+
+
+def test_a_user_who_was_here_is_told_when_the_rule_falls_due() -> None:
+    found = outlook(event(at(0)), ticks(at(1), at(10)))
+    [rule] = found.rules
+    assert found.summary == "if silence goes on, silent sends for the deadline 2024-01-31T00:00:00.000Z"
+    assert (rule.status, rule.deadline, rule.foretold) == ("pending", "2024-01-31T00:00:00.000Z", "send")
+    assert rule.decided_from == "2024-01-31T02:00:00.000Z"
+    assert words(rule.now) == ["only silent for 9.96 days, the rule asks for 30"]
+    assert words(rule.then) == []
+    assert rule.why_not == []
+    assert found.next is not None
+    assert (found.next.what, found.next.at) == ("at_risk", "2024-01-15T00:00:00.000Z")
+
+
+def test_as_of_moves_the_risk_and_the_gates_but_not_the_deadline() -> None:
+    early, late = (outlook(event(at(0)), ticks(at(1), at(2)), as_of=at(day)) for day in (2, 60))
+    assert early.risk is not None
+    assert late.risk is not None
+    assert late.risk.p_alive < early.risk.p_alive
+    assert late.risk.p_none > early.risk.p_none
+    assert early.rules[0].deadline == late.rules[0].deadline
+    assert words(late.rules[0].now) == []
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ([identify(at(1), unsubscribed=True, active=False)], ["unsubscribed"]),
+        ([identify(at(1), consent={"email": False}, active=False)], ["consent to email was withdrawn"]),
+        ([pause()], ["sending is paused (rekindle resume)"]),
+    ],
+)
+def test_what_stands_in_the_way_is_said(more: list[Entry], said: list[str]) -> None:
+    found = outlook(event(at(0)), tick(at(1)), more, ticks(at(1), at(2)))
+    assert found.fires_at is None
+    assert found.rules[0].foretold == "suppressed"
+    assert found.rules[0].why_not == said
+    assert found.summary == f"if silence goes on, silent decides suppressed: {said[0]}"
+
+
+def test_one_day_tells_too_little_about_a_habit() -> None:
+    found = outlook(event(at(0)), ticks(at(1), at(2)), policy=TWO)
+    rule = found.rules[1]
+    assert (rule.status, rule.deadline) == ("no_deadline", None)
+    assert rule.why_not == ["only 1 active days, the rule asks for 3"]
+
+
+def test_a_second_rule_finds_the_silence_taken() -> None:
+    found = outlook(
+        [entry for day in range(5) for entry in (tick(at(day)), event(at(day)))], ticks(at(5), at(6)), policy=TWO
+    )
+    taken = [rule for rule in found.rules if rule.foretold == "episode_taken"]
+    assert [rule.why_not[0] for rule in taken] == ["another rule has this silence: one trigger per episode"]
+
+
+def test_after_the_trigger_nothing_more_is_due_and_after_a_return_the_cooldown_counts() -> None:
+    found = outlook(event(at(0)), ticks(at(1), at(33)))
+    assert found.rules[0].status == "settled"
+    assert found.summary == "nothing more falls due in this silence"
+    back = POLICY.replace("cooldown: 10d", "cooldown: 60d")
+    found = outlook(event(at(0)), ticks(at(1), at(33)), event(at(33)), ticks(at(34), at(35)), policy=back)
+    assert found.rules[0].why_not == ["only 33 days since the last contact, the next may come after 60"]
+
+
+def test_shadow_and_holdout_and_hold_are_said() -> None:
+    shadow = outlook(event(at(0)), ticks(at(1), at(2)), policy=POLICY.replace("mode: live", "mode: shadow"))
+    assert shadow.rules[0].why_not == ["the rule is in shadow: decisions are written, nothing is sent"]
+    nearly_all = POLICY.replace("holdout: 0", "holdout: 0.999999")
+    held_out = outlook(event(at(0)), ticks(at(1), at(2)), policy=nearly_all)
+    assert held_out.rules[0].foretold == "holdout"
+    assert held_out.rules[0].why_not == ["the user is in the rule's holdout: measured, not sent to"]
+    held = outlook(event(at(0)), hold(), ticks(at(1), at(2)))
+    assert held.summary == "the source is held: silence does not count until it is released"
+
+
+def test_visitors_and_who_was_never_active_have_no_rules() -> None:
+    visitor = outlook(event(at(0), None, anonymous="v"), ticks(at(1), at(2)), user="v")
+    assert visitor.rules == []
+    assert visitor.next is not None
+    assert visitor.next.what == "expires"
+    assert "visitor" in visitor.summary
+    unseen = outlook(identify(at(0), consent={"email": True}, active=False), ticks(at(1), at(2)))
+    assert unseen.summary == "never active yet: no rule applies"
+    assert unseen.risk is None
+
+
+def test_before_the_adoption_nothing_is_due() -> None:
+    old = event(at(-60), backfill=True)
+    found = outlook(old, ticks(at(1), at(2)))
+    assert found.rules[0].status in {"before_adoption", "settled"}
+    assert found.fires_at is None
