@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import faust
-import uvloop
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import (
     ClusterAuthorizationFailedError,
@@ -29,7 +28,7 @@ from agents.exits import Exit, Refusal
 from agents.exposition import expose
 from agents.failpoints import Failpoints
 from agents.kafka.admin import check_topics, refuse_differences
-from agents.kafka.connection import client_options
+from agents.kafka.connection import client_options, new_loop
 from agents.kafka.core import Core
 from agents.kafka.owner import Owner, Terms
 from agents.kafka.shell import Shell
@@ -330,7 +329,8 @@ def run_process(settings: Settings, main: Callable[[asyncio.Event], Coroutine[An
 
     code = Exit.OK
     try:
-        uvloop.run(stoppable())
+        with asyncio.Runner(loop_factory=lambda: new_loop(settings.security_protocol)) as runner:
+            runner.run(stoppable())
     except BaseException as error:  # the one place where an exception becomes an exit code
         refusal = refusal_of(error)
         code = refusal.code

@@ -247,6 +247,10 @@ class _Stocks(Collector):
         yield gauge("state_bytes", "Bytes of their rows and keys, as of the last 30 s.", sizes)
         dark = {name: core.guard.dark * HOUR / 1000 for name, core in cores.items()}
         yield gauge("source_dark_seconds", "Time in which silence did not count, so far.", dark)
+        offsets = {name: max(core.offset, 0) for name, core in cores.items()}
+        yield gauge(
+            "source_offset", "Next offset of the user topic to fold: it moves, or the partition stands.", offsets
+        )
 
     def _size(self, name: Series, core: Partition) -> int:
         measured = self._measured.get(name)
@@ -295,6 +299,8 @@ def _recall(grown: Mapping[Series, int], cores: list[Partition]) -> Iterator[Met
 
 def _modes(cores: list[Partition]) -> Iterator[Metric]:
     yield _gauge("partitions", "Partitions owned.", (), {(): len(cores)})
+    counts: dict[Series, float] = {(): cores[0].count} if cores else {}
+    yield _gauge("source_partitions", "Partitions of the user topic, as whoever owns one knows.", (), counts)
     held = sum(core.guard.held for core in cores)
     yield _gauge("source_held_partitions", "Owned partitions whose source an operator holds.", (), {(): held})
     paused = sum(bool(core.position.paused) for core in cores)

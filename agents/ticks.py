@@ -6,7 +6,7 @@ from time import time
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 
 from agents.kafka.owner import Owner
 from agents.kafka.shell import Shell
@@ -107,6 +107,8 @@ class Ticks:
     async def _tick(self, owner: Owner) -> None:
         try:
             offset = await asyncio.wait_for(self._controls.append(owner.number, Tick()), 10.0)
+        except TopicAuthorizationFailedError:  # nobody would fall due without traffic: better to stop than to seem well
+            raise
         except (KafkaError, TimeoutError) as error:  # if it was written after all, it only says what time it is
             log.warning("tick_failed", partition=owner.number, error=repr(error))
             return

@@ -139,9 +139,13 @@ def check_topics(client: Mapping[str, Any], prefix: str) -> list[Difference]:
             differences.append(_missing(name, reason))
             continue
         differences.extend(_partition_differences(topic, name, partitions[name], source))
+        if name not in configs:
+            sentence = f"the settings of {name} can't be described: is DescribeConfigs granted?"
+            differences.append(Difference(name, sentence, "rekindle topics create --dry-run", Exit.TOPICS))
+            continue
         replicas = len(described[name]["partitions"][0]["replica_nodes"])
         for setting, wanted in _settings(topic, replicas).items():
-            actual = configs.get(name, {}).get(setting, {}).get("value")
+            actual = configs[name].get(setting, {}).get("value")
             if actual is None or not wanted.allows(actual):
                 differences.append(_setting_difference(name, setting, wanted, actual))
     return differences
@@ -174,11 +178,13 @@ def create_commands(bootstrap: str, plans: Sequence[Plan]) -> list[str]:
 def acl_commands(
     bootstrap: str, prefix: str, app_id: str, *, worker: str = "User:rekindle", backend: str = "User:backend"
 ) -> list[str]:
-    """What each party may do, as lines of kafka-acls.sh: the worker, the policy's publisher, the backend, a subscriber.
+    """What each party may do, as lines of kafka-acls.sh: the worker, the policy's publisher, the backend, a subscriber,
+    and an operator who looks (doctor, topics check, tail, dump, verify) and changes nothing.
 
     Writing to the user topic includes writing ticks and control messages: give it only to who may stop sending.
     """
-    publisher, subscriber, everybody = "User:rekindle-publisher", "User:rekindle-subscriber", "*"
+    publisher, subscriber, operator = "User:rekindle-publisher", "User:rekindle-subscriber", "User:rekindle-operator"
+    everybody = "*"
     grants: list[tuple[str, list[str], list[str]]] = []
 
     def topic(who: str, operations: str, *topics: Topic) -> None:
@@ -195,10 +201,11 @@ def acl_commands(
     other(worker, "Write Describe", "--transactional-id", app_id, "--resource-pattern-type", "prefixed")
     topic(publisher, "Write Describe", USERS)
     topic(publisher, "Read Write Describe", REGISTRY)
-    other(publisher, "Write Describe", "--transactional-id", app_id, "--resource-pattern-type", "prefixed")
+    other(publisher, "Write Describe", "--transactional-id", publisher_id(app_id, prefix))
     topic(backend, "Write Describe", USERS)
     topic(subscriber, "Read Describe", TRIGGERS, DECISIONS, OUTCOMES, DEADLETTERS)
     other(subscriber, "Read", "--group", everybody)
+    topic(operator, "Read Describe DescribeConfigs", *TOPICS)
     return [
         shlex.join(
             ["kafka-acls.sh", "--bootstrap-server", bootstrap, "--add", "--allow-principal", who]
@@ -207,6 +214,11 @@ def acl_commands(
         )
         for who, operations, resource in grants
     ]
+
+
+def publisher_id(app_id: str, prefix: str) -> str:
+    """The transactional id of whoever publishes: one for all, so that the later one fences the earlier."""
+    return f"{app_id}-{prefix}{USERS.name}-publisher"
 
 
 @contextmanager

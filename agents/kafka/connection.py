@@ -1,7 +1,10 @@
 """How to reach the brokers: the keyword arguments that aiokafka and kafka-python clients share."""
 
+import asyncio
 import ssl
 from typing import Any
+
+import uvloop
 
 from agents.settings import Settings
 
@@ -25,3 +28,12 @@ def client_options(settings: Settings) -> dict[str, Any]:
         options["sasl_plain_username"] = settings.sasl_username
         options["sasl_plain_password"] = settings.sasl_password_file.read_text().strip()
     return options
+
+
+def new_loop(security_protocol: str) -> asyncio.AbstractEventLoop:
+    """An event loop for what talks to Kafka all day.
+
+    uvloop takes 10-15 % less CPU for each chunk. Under TLS it left requests of aiokafka unanswered until their time-out
+    of 30 s, at every second start of a worker; asyncio's own loop does not.
+    """
+    return asyncio.new_event_loop() if security_protocol in ("SSL", "SASL_SSL") else uvloop.new_event_loop()

@@ -13,6 +13,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import InvalidProducerEpoch, KafkaConnectionError, KafkaError, ProducerFenced
 
 from agents.exits import Exit, Refusal
+from agents.kafka.admin import publisher_id
 from agents.kafka.connection import client_options
 from agents.kafka.read import open_logs
 from agents.settings import Settings
@@ -99,7 +100,7 @@ async def _publish(
     partitions: Collection[int] | None = None,
 ) -> list[int]:
     users, registry = settings.topic(USERS.name), settings.topic(REGISTRY.name)
-    identity = f"{settings.app_id}-{users}-publisher"  # one for all publishers: the later one fences the earlier
+    identity = publisher_id(settings.app_id, settings.topic_prefix)
     options = client_options(settings)
     async with open_logs(options) as logs:
         count = await logs.count(users)

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from time import monotonic, time
 from typing import Any, ClassVar
 
-import uvloop
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.errors import (
@@ -25,6 +24,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
 from agents.exits import Exit, Refusal
+from agents.kafka.connection import new_loop
 from agents.kafka.owner import Chunk
 from agents.kafka.records import Taken, arrival, take
 from agents.kafka.shell import Shell
@@ -218,12 +218,14 @@ class Consumer(driver.Consumer):
 
     def __init__(self, transport: "Transport", *args: Any, **kwargs: Any) -> None:
         self.shell = transport.shell
+        self._security_protocol = str(transport.options["security_protocol"])
         self._fetched_at = 0.0
         self._reported: dict[TP, int] = {}
         super().__init__(transport, *args, **kwargs)
 
     def _new_consumer_thread(self) -> ConsumerThread:
-        return ConsumerThread(self, loop=self.loop, beacon=self.beacon, thread_loop=uvloop.new_event_loop())
+        loop = new_loop(self._security_protocol)
+        return ConsumerThread(self, loop=self.loop, beacon=self.beacon, thread_loop=loop)
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Commit, then let faust stop its flow."""
