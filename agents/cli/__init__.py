@@ -22,6 +22,7 @@ COMMANDS: Final = {
     "explain": ("explain", "Why a user is recalled or not, gate by gate; or why a trigger was sent."),
     "report": ("report", "Show a report: channels, growth, decisions, recall."),
     "policy": ("policy", "Check, publish, list and roll back policies."),
+    "relay": ("relay", "Post triggers to an HTTP address, and report back what became of each."),
     "pause": ("control", "Send nothing, by one rule or by all."),
     "resume": ("control", "End a pause."),
     "hold": ("control", "The source is down: from now on silence does not count."),

@@ -1,0 +1,1 @@
+"""`rekindle relay`: triggers to an HTTP address, and what became of each back into the user topic."""

@@ -1,0 +1,256 @@
+"""`rekindle relay` between a real Kafka and a real HTTP server: flaky, refusing, away; killed, and restarted."""
+
+import base64
+import json
+import signal
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from time import sleep
+from typing import Any
+
+import pytest
+from standardwebhooks import Webhook, WebhookVerificationError
+
+from agents.exits import Exit
+from agents.local import LocalKafka
+from schemas.partitioner import partition_of
+from tests.builders import at, event, fold, history, tick
+from tests.integration.edge import Deployment, eventually
+
+SECRET = "whsec_" + base64.b64encode(b"0123456789abcdef01234567").decode()
+TEMPLATE = fold(history(event(at(0), "ann"), tick(at(31)))).triggers[0]
+
+Answer = Callable[[dict[str, Any], int], int]
+"""Trigger, which attempt this is (from 1) -> HTTP status."""
+
+
+class Receiver:
+    """A real HTTP server that verifies what it gets, and keeps it by id."""
+
+    def __init__(self, answer: Answer, port: int = 0) -> None:
+        self.attempts: Counter[str] = Counter()
+        self.taken: Counter[str] = Counter()
+        self.order: dict[str, list[str]] = {}
+        self.unsigned = 0
+        lock = threading.Lock()
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["content-length"]))
+                try:
+                    message = Webhook(SECRET).verify(body, dict(self.headers))
+                except WebhookVerificationError:
+                    receiver.unsigned += 1
+                    message = {"id": "unsigned", "subject": ""}
+                with lock:
+                    receiver.attempts[message["id"]] += 1
+                    number = receiver.attempts[message["id"]]
+                status = answer(message, number)
+                with lock:
+                    if status < 300:
+                        receiver.taken[message["id"]] += 1
+                        receiver.order.setdefault(message["subject"], []).append(message["id"])
+                self.send_response(status)
+                self.send_header("content-length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: Any) -> None:
+                """Quiet."""
+
+        class Server(ThreadingHTTPServer):
+            daemon_threads = True
+            request_queue_size = 128
+
+        self.server = Server(("127.0.0.1", port), Handler)
+        self.port = self.server.server_port
+        self.url = f"http://127.0.0.1:{self.port}/hook"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@contextmanager
+def receiving(answer: Answer, port: int = 0) -> Iterator[Receiver]:
+    receiver = Receiver(answer, port)
+    try:
+        yield receiver
+    finally:
+        receiver.close()
+
+
+@pytest.fixture
+def shop(kafka: LocalKafka, prefix: str, tmp_path: Path) -> Deployment:
+    """A deployment of 4 partitions."""
+    deployment = Deployment(kafka.bootstrap, prefix, tmp_path)
+    deployment("topics", "create", "--partitions", "4")
+    (tmp_path / "secret").write_text(SECRET + "\n")
+    return deployment
+
+
+def publish(shop: Deployment, count: int, *, users: int = 50, start: int = 0, seconds: float = 3600) -> list[str]:
+    """Triggers as the worker writes them, in a transaction for each partition; their ids."""
+    expires = (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
+    by_partition: dict[int, list[tuple[bytes, bytes]]] = {}
+    ids = []
+    for n in range(start, start + count):
+        user = f"user-{n % users}"
+        body = TEMPLATE | {"id": f"t{n}", "subject": user, "data": TEMPLATE["data"] | {"expires_at": expires}}
+        key = user.encode()
+        by_partition.setdefault(partition_of(key, 4), []).append((key, json.dumps(body).encode()))
+        ids.append(f"t{n}")
+    for partition, records in by_partition.items():
+        shop.write(shop.settings.topic("triggers"), records, partition=partition, transaction=f"w{partition}")
+    return ids
+
+
+def relay(shop: Deployment, url: str, *more: str) -> Any:
+    pace = ("--first-retry", "0.05", "--longest-retry", "0.3")
+    return shop.start("relay", "--to", url, "--secret-file", shop.folder / "secret", *pace, *more)
+
+
+def stop(shop: Deployment, process: Any) -> None:
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 0, shop.said("relay")
+
+
+def told(shop: Deployment) -> Counter[tuple[str, str]]:
+    """Feedback in the user topic: (trigger, event) -> how often."""
+    return Counter((event["properties"]["trigger_id"], event["event"]) for event in shop.events())
+
+
+def test_a_flaky_receiver_gets_everything_in_order_and_each_is_reported_back(shop: Deployment) -> None:
+    def answer(message: dict[str, Any], number: int) -> int:
+        if number == 1 and int(message["id"][1:]) % 3 == 0:
+            return (500, 503, 429, 404)[int(message["id"][1:]) % 4]
+        if int(message["id"][1:]) % 10 == 1:
+            sleep(0.2)
+        return 200
+
+    ids = publish(shop, 200)
+    with receiving(answer) as receiver:
+        process = relay(shop, receiver.url)
+        eventually(lambda: len(receiver.taken) == 200)
+        eventually(lambda: len(told(shop)) == 200)
+        stop(shop, process)
+        assert receiver.unsigned == 0
+        assert receiver.taken == Counter(ids)
+        order = {f"user-{user}": [f"t{n}" for n in range(user, 200, 50)] for user in range(50)}
+        assert receiver.order == order
+        assert told(shop) == Counter((name, "Message Sent") for name in ids)
+        records = shop.read(shop.settings.topic("users"))
+        assert all(record.partition == partition_of(record.key, 4) for record in records)
+        # Started again it repeats nothing.
+        process = relay(shop, receiver.url)
+        more = publish(shop, 20, start=200)
+        eventually(lambda: len(receiver.taken) == 220)
+        stop(shop, process)
+        assert receiver.taken == Counter(ids + more)
+
+
+@pytest.mark.faults
+def test_kills_lose_nothing_and_repeat_only_what_was_under_way(shop: Deployment) -> None:
+    ids = publish(shop, 600, users=200)
+    kills = 4
+    with receiving(lambda *_: 200 if sleep(0.02) is None else 0) as receiver:
+        for turn in range(kills):
+            process = relay(shop, receiver.url)
+            seen = len(receiver.taken)
+            eventually(lambda seen=seen: len(receiver.taken) > seen + 60)  # type: ignore[misc]
+            process.kill()
+            process.wait()
+            sleep(0.1 * turn)
+        process = relay(shop, receiver.url)
+        eventually(lambda: len(told(shop)) == 600, 60)
+        stop(shop, process)
+        assert set(receiver.taken) == set(ids)
+        # Between two commits (0.5 s) of at most 16 at once, 20 ms each: a few hundred, and far from everything.
+        assert sum(receiver.taken.values()) - 600 < kills * 450
+        assert set(told(shop)) == {(name, "Message Sent") for name in ids}
+
+
+@pytest.mark.faults
+def test_one_that_stays_stuck_is_not_repeated_with_those_behind_it_and_expires_as_a_dead_letter(
+    shop: Deployment,
+) -> None:
+    stuck = publish(shop, 1, users=1, seconds=14)
+    partition = partition_of(b"user-0", 4)
+    with receiving(lambda message, _: 503 if message["id"] in stuck else 200) as receiver:
+        process = relay(shop, receiver.url)
+        ids = publish(shop, 300, users=100, start=1)
+        eventually(lambda: len(told(shop)) == len([n for n in range(1, 301) if n % 100]))
+        sleep(1.2)  # a commit
+        before = sum(receiver.taken.values())
+        process.kill()
+        process.wait()
+        process = relay(shop, receiver.url)
+        attempts = receiver.attempts["t0"]
+        eventually(lambda: receiver.attempts["t0"] > attempts + 2)
+        assert sum(receiver.taken.values()) == before, "the note in the group's offset tells who was done"
+        eventually(lambda: len(told(shop)) == 301)
+        stop(shop, process)
+        assert receiver.taken == Counter(ids)
+        assert told(shop)["t0", "Message Failed"] == 1
+    [letter] = shop.read(shop.settings.topic("deadletters"))
+    headers = {name: text.decode() for name, text in letter.headers}
+    assert (headers["reason"], headers["stage"], headers["topic"]) == (
+        "undeliverable",
+        "relay",
+        shop.settings.topic("triggers"),
+    )
+    assert (letter.partition, int(headers["partition"]), letter.key) == (partition, partition, b"user-0")
+    assert "the last: HTTP 503" in headers["message"]
+    assert json.loads(letter.value)["id"] == "t0"
+    assert shop.json("deadletters", "list")["reasons"] == {"undeliverable": 1}
+    assert shop.json("deadletters", "replay")["sent"] == 0
+
+
+@pytest.mark.faults
+def test_a_receiver_that_is_away_is_waited_for_and_two_relays_share_the_work(shop: Deployment) -> None:
+    with receiving(lambda *_: 200) as receiver:
+        port = receiver.port
+    first = relay(shop, f"http://127.0.0.1:{port}/hook")
+    ids = publish(shop, 100)
+    sleep(4)
+    assert first.poll() is None
+    second = relay(shop, f"http://127.0.0.1:{port}/hook")
+    with receiving(lambda *_: 200, port) as receiver:
+        eventually(lambda: len(told(shop)) == 100, 60)
+        stop(shop, first)
+        more = publish(shop, 40, start=100)
+        eventually(lambda: len(told(shop)) == 140, 60)
+        stop(shop, second)
+        assert set(receiver.taken) == set(ids + more)
+
+
+def test_what_is_refused_ends_at_once(shop: Deployment) -> None:
+    publish(shop, 3, users=3)
+    publish(shop, 1, start=3, seconds=-5)
+    with receiving(lambda message, _: 422 if message["id"] == "t1" else 200) as receiver:
+        process = relay(shop, receiver.url)
+        eventually(lambda: len(told(shop)) == 4)
+        stop(shop, process)
+        assert receiver.attempts == Counter({"t0": 1, "t1": 1, "t2": 1})
+    assert sorted(told(shop)) == [
+        *(("t0", "Message Sent"), ("t1", "Message Failed"), ("t2", "Message Sent"), ("t3", "Message Failed")),
+    ]
+    reasons = {event["properties"]["trigger_id"]: event["properties"].get("reason") for event in shop.events()}
+    assert reasons["t1"] == "refused: HTTP 422 after 1 attempts"
+    assert reasons["t3"] == "expired: it was read after it had expired"
+
+
+def test_usage(shop: Deployment, tmp_path: Path) -> None:
+    assert relay(shop, "mailto:x@example.org").wait(30) == Exit.USAGE
+    assert "mailto:x@example.org is no http(s) address" in shop.said("relay")
+    (tmp_path / "secret").write_text("")
+    assert relay(shop, "http://127.0.0.1:1/").wait(30) == Exit.USAGE
+    assert "is empty: it has to hold the secret" in shop.said("relay")
