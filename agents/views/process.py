@@ -5,11 +5,12 @@ import gc
 import signal
 import sys
 
-import uvloop
+from aiokafka.errors import KafkaError
 from prometheus_client import CollectorRegistry
 
 from agents.exits import Exit, Refusal
 from agents.exposition import expose
+from agents.kafka.connection import new_loop
 from agents.log import configure_logs, logger
 from agents.settings import Settings
 from agents.views.connection import redis_client
@@ -44,10 +45,15 @@ def run(settings: Settings) -> int:
         await keep_views(settings, stop, metrics)
 
     try:
-        uvloop.run(main())
+        with asyncio.Runner(loop_factory=lambda: new_loop(settings.security_protocol)) as runner:
+            runner.run(main())
     except Refusal as refusal:
         print(f"rekindle: {refusal.line}", file=sys.stderr, flush=True)  # noqa: T201 for the person at the terminal
         return refusal.code
+    except KafkaError as error:
+        line = f"the brokers at {settings.brokers} refuse: {type(error).__name__}"
+        print(f"rekindle: {line}", file=sys.stderr, flush=True)  # noqa: T201
+        return Exit.NO_BROKER
     except Exception as error:  # noqa: BLE001 becomes an exit code; its text may quote a row
         where = error.__traceback__
         while where is not None and where.tb_next is not None:

@@ -96,7 +96,8 @@ class Projector:
         self._metrics.up.set(1)
         self._metrics.current.set(opened.resumed)
         if opened.resumed:
-            log.info("views_shown", decisions=len(opened.recent))
+            swept = await self._store.sweep(opened.names)  # a rebuild that was given up
+            log.info("views_shown", decisions=len(opened.recent), replaced=swept)
         else:
             self._metrics.rebuilds.inc()
             log.info("views_rebuilding", why=opened.why)

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import msgspec
@@ -191,6 +192,29 @@ async def test_every_route_says_what_the_topics_hold(deployment: Deployment, tmp
         ):
             assert (await asked.http.get(path)).status_code == status, path
         assert (await asked.http.post("/decisions")).status_code == 405
+        for word in (
+            "\x00",
+            "%",
+            "..",
+            "/",
+            "a" * 512,
+            "\U0001f4a5",
+            "user:1",
+            '"',
+            "\n\r",
+            "*",
+            "\u202e",
+            "-inf",
+            "{}",
+        ):
+            for path in ("/users/{}", "/triggers/{}", "/reports/{}", "/{}"):
+                answer = await asked.http.get(path.format(quote(word, safe="")))
+                assert answer.status_code in (307, 404, 422), (path, word, answer.status_code)
+            for path in ("/users/user-1?as_of={}", "/decisions?cursor={}", "/channels?since={}", "/growth?cursor={}"):
+                answer = await asked.http.get(path.format(quote(word, safe="")))
+                assert answer.status_code == 422, (path, word)
+        for moment in ("9999-12-31T23:59:59+14:00", "2024-02-30", "0001-01-01T00:00:00-14:00", "1e400", "-1"):
+            assert (await asked.http.get("/users/user-1", params={"as_of": moment})).status_code in (404, 422)
 
         said = await rekindle(deployment, "user", CANARY)
         assert "dormant since 2024-02-01 00:05" in said

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -108,6 +109,47 @@ async def test_redis_is_killed_emptied_and_frozen(deployment: Deployment, redis:
         assert await deployment.agrees() < 10
         assert kept.metric("rebuilds_total") == 2
         assert kept.metric("redis_up") == 1
+
+
+async def test_the_broker_is_killed_and_the_views_go_on(deployment: Deployment, kafka: LocalKafka) -> None:
+    await deployment.begin()
+    async with deployment.views() as kept:
+        async with deployment.worker(make_core=None):
+            await deployment.history(200, seed=1)
+            await deployment.folded()
+            await deployment.agrees()
+        await asyncio.to_thread(kafka.kill)
+        await asyncio.sleep(1)
+        await asyncio.to_thread(kafka.start)
+        async with deployment.worker(make_core=None):
+            await deployment.history(200, seed=2, day=1)
+            await deployment.tick(33)
+            await deployment.folded()
+            await deployment.agrees()
+        assert kept.metric("rebuilds_total") == 1
+
+
+async def test_a_frozen_projector_that_wakes_up_late_changes_nothing(deployment: Deployment) -> None:
+    await deployment.begin()
+    environment = os.environ | deployment.environment
+    async with deployment.worker(make_core=None):
+        zombie = spawn_bound(
+            [sys.executable, "-m", "agents.cli", "views"], cwd=ROOT, env=environment, stderr=subprocess.DEVNULL
+        )
+        await deployment.history(200, seed=1)
+        await deployment.folded()
+        await deployment.agrees(30)
+        zombie.send_signal(signal.SIGSTOP)
+        async with deployment.views() as kept:
+            await kept.current()
+            await deployment.history(200, seed=2, day=1)
+            await deployment.tick(33)
+            await deployment.folded()
+            zombie.send_signal(signal.SIGCONT)
+            await until(lambda: zombie.poll() is not None, "the zombie ends")
+            assert zombie.returncode == Exit.FENCED
+            assert await deployment.agrees() < 10
+            assert kept.metric("rebuilds_total") == 0
 
 
 async def test_a_slow_redis_delays_nothing_but_the_views(deployment: Deployment, redis: LocalRedis) -> None:
