@@ -7,7 +7,7 @@ BIN    := .venv/bin
 STAMP  := .venv/.stamp
 # A program that is told who started it, to end when this make is killed (agents/process.py).
 RUN    := REKINDLE_PARENT=$$PPID exec $(BIN)
-CODE   := schemas pipeline agents tests $(wildcard benchmarks)
+CODE   := schemas pipeline agents tests examples $(wildcard benchmarks)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 

@@ -5,7 +5,9 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
@@ -17,10 +19,17 @@ from kafka.admin import KafkaAdminClient
 
 from agents.cli import main
 from agents.evidence import gather, position_of
+from agents.kafka.publish import publish_control
 from agents.process import spawn_bound
 from agents.settings import load_settings
+from schemas.control import AnyControl
+from schemas.partitioner import partition_of
+from tests.builders import at, event, fold, history, tick
 
 ROOT = Path(__file__).resolve().parents[2]
+
+TEMPLATE = fold(history(event(at(0), "ann"), tick(at(31)))).triggers[0]
+"""A real trigger of the core."""
 
 Record = tuple[bytes | None, bytes | None]
 
@@ -116,6 +125,11 @@ class Deployment:
 
         return asyncio.run(fetch())
 
+    def say(self, *messages: AnyControl) -> None:
+        """Control messages to every partition."""
+        for message in messages:
+            asyncio.run(publish_control(self.settings, message))
+
     def counts(self) -> dict[str, int]:
         """What the workers have counted: applied, duplicate, rejected .., over all partitions."""
         evidence = asyncio.run(gather(self.settings))
@@ -126,6 +140,26 @@ class Deployment:
         """Bodies of the user topic, without control messages."""
         records = self.read(self.settings.topic("users"))
         return [json.loads(record.value) for record in records if record.key != b"rekindle.control"]
+
+    def publish(self, count: int, *, users: int = 50, start: int = 0, seconds: float = 3600) -> list[str]:
+        """Triggers as the worker writes them, in a transaction for each partition; their ids."""
+        expires = (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
+        by_partition: dict[int, list[tuple[bytes, bytes]]] = {}
+        ids = []
+        for n in range(start, start + count):
+            user = f"user-{n % users}"
+            body = TEMPLATE | {"id": f"t{n}", "subject": user, "data": TEMPLATE["data"] | {"expires_at": expires}}
+            key = user.encode()
+            by_partition.setdefault(partition_of(key, 4), []).append((key, json.dumps(body).encode()))
+            ids.append(f"t{n}")
+        for partition, records in by_partition.items():
+            self.write(self.settings.topic("triggers"), records, partition=partition, transaction=f"w{partition}")
+        return ids
+
+    def told(self) -> Counter[tuple[str, str]]:
+        """Feedback in the user topic: (trigger, event) -> how often."""
+        found = [e for e in self.events() if "trigger_id" in e.get("properties", {})]
+        return Counter((e["properties"]["trigger_id"], e["event"]) for e in found)
 
 
 async def _partitions(consumer: Any, topic: str) -> Sequence[int]:

@@ -7,7 +7,6 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from time import sleep
@@ -19,11 +18,9 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from agents.exits import Exit
 from agents.local import LocalKafka
 from schemas.partitioner import partition_of
-from tests.builders import at, event, fold, history, tick
 from tests.integration.edge import Deployment, eventually
 
 SECRET = "whsec_" + base64.b64encode(b"0123456789abcdef01234567").decode()
-TEMPLATE = fold(history(event(at(0), "ann"), tick(at(31)))).triggers[0]
 
 Answer = Callable[[dict[str, Any], int], int]
 """Trigger, which attempt this is (from 1) -> HTTP status."""
@@ -97,22 +94,6 @@ def shop(kafka: LocalKafka, prefix: str, tmp_path: Path) -> Deployment:
     return deployment
 
 
-def publish(shop: Deployment, count: int, *, users: int = 50, start: int = 0, seconds: float = 3600) -> list[str]:
-    """Triggers as the worker writes them, in a transaction for each partition; their ids."""
-    expires = (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
-    by_partition: dict[int, list[tuple[bytes, bytes]]] = {}
-    ids = []
-    for n in range(start, start + count):
-        user = f"user-{n % users}"
-        body = TEMPLATE | {"id": f"t{n}", "subject": user, "data": TEMPLATE["data"] | {"expires_at": expires}}
-        key = user.encode()
-        by_partition.setdefault(partition_of(key, 4), []).append((key, json.dumps(body).encode()))
-        ids.append(f"t{n}")
-    for partition, records in by_partition.items():
-        shop.write(shop.settings.topic("triggers"), records, partition=partition, transaction=f"w{partition}")
-    return ids
-
-
 def relay(shop: Deployment, url: str, *more: str) -> Any:
     pace = ("--first-retry", "0.05", "--longest-retry", "0.3")
     return shop.start("relay", "--to", url, "--secret-file", shop.folder / "secret", *pace, *more)
@@ -123,11 +104,6 @@ def stop(shop: Deployment, process: Any) -> None:
     assert process.wait(30) == 0, shop.said("relay")
 
 
-def told(shop: Deployment) -> Counter[tuple[str, str]]:
-    """Feedback in the user topic: (trigger, event) -> how often."""
-    return Counter((event["properties"]["trigger_id"], event["event"]) for event in shop.events())
-
-
 def test_a_flaky_receiver_gets_everything_in_order_and_each_is_reported_back(shop: Deployment) -> None:
     def answer(message: dict[str, Any], number: int) -> int:
         if number == 1 and int(message["id"][1:]) % 3 == 0:
@@ -136,22 +112,22 @@ def test_a_flaky_receiver_gets_everything_in_order_and_each_is_reported_back(sho
             sleep(0.2)
         return 200
 
-    ids = publish(shop, 200)
+    ids = shop.publish(200)
     with receiving(answer) as receiver:
         process = relay(shop, receiver.url)
         eventually(lambda: len(receiver.taken) == 200)
-        eventually(lambda: len(told(shop)) == 200)
+        eventually(lambda: len(shop.told()) == 200)
         stop(shop, process)
         assert receiver.unsigned == 0
         assert receiver.taken == Counter(ids)
         order = {f"user-{user}": [f"t{n}" for n in range(user, 200, 50)] for user in range(50)}
         assert receiver.order == order
-        assert told(shop) == Counter((name, "Message Sent") for name in ids)
+        assert shop.told() == Counter((name, "Message Sent") for name in ids)
         records = shop.read(shop.settings.topic("users"))
         assert all(record.partition == partition_of(record.key, 4) for record in records)
         # Started again it repeats nothing.
         process = relay(shop, receiver.url)
-        more = publish(shop, 20, start=200)
+        more = shop.publish(20, start=200)
         eventually(lambda: len(receiver.taken) == 220)
         stop(shop, process)
         assert receiver.taken == Counter(ids + more)
@@ -159,7 +135,7 @@ def test_a_flaky_receiver_gets_everything_in_order_and_each_is_reported_back(sho
 
 @pytest.mark.faults
 def test_kills_lose_nothing_and_repeat_only_what_was_under_way(shop: Deployment) -> None:
-    ids = publish(shop, 600, users=200)
+    ids = shop.publish(600, users=200)
     kills = 4
     with receiving(lambda *_: 200 if sleep(0.02) is None else 0) as receiver:
         for turn in range(kills):
@@ -170,24 +146,24 @@ def test_kills_lose_nothing_and_repeat_only_what_was_under_way(shop: Deployment)
             process.wait()
             sleep(0.1 * turn)
         process = relay(shop, receiver.url)
-        eventually(lambda: len(told(shop)) == 600, 60)
+        eventually(lambda: len(shop.told()) == 600, 60)
         stop(shop, process)
         assert set(receiver.taken) == set(ids)
         # Between two commits (0.5 s) of at most 16 at once, 20 ms each: a few hundred, and far from everything.
         assert sum(receiver.taken.values()) - 600 < kills * 450
-        assert set(told(shop)) == {(name, "Message Sent") for name in ids}
+        assert set(shop.told()) == {(name, "Message Sent") for name in ids}
 
 
 @pytest.mark.faults
 def test_one_that_stays_stuck_is_not_repeated_with_those_behind_it_and_expires_as_a_dead_letter(
     shop: Deployment,
 ) -> None:
-    stuck = publish(shop, 1, users=1, seconds=14)
+    stuck = shop.publish(1, users=1, seconds=14)
     partition = partition_of(b"user-0", 4)
     with receiving(lambda message, _: 503 if message["id"] in stuck else 200) as receiver:
         process = relay(shop, receiver.url)
-        ids = publish(shop, 300, users=100, start=1)
-        eventually(lambda: len(told(shop)) == len([n for n in range(1, 301) if n % 100]))
+        ids = shop.publish(300, users=100, start=1)
+        eventually(lambda: len(shop.told()) == len([n for n in range(1, 301) if n % 100]))
         sleep(1.2)  # a commit
         before = sum(receiver.taken.values())
         process.kill()
@@ -196,10 +172,10 @@ def test_one_that_stays_stuck_is_not_repeated_with_those_behind_it_and_expires_a
         attempts = receiver.attempts["t0"]
         eventually(lambda: receiver.attempts["t0"] > attempts + 2)
         assert sum(receiver.taken.values()) == before, "the note in the group's offset tells who was done"
-        eventually(lambda: len(told(shop)) == 301)
+        eventually(lambda: len(shop.told()) == 301)
         stop(shop, process)
         assert receiver.taken == Counter(ids)
-        assert told(shop)["t0", "Message Failed"] == 1
+        assert shop.told()["t0", "Message Failed"] == 1
     [letter] = shop.read(shop.settings.topic("deadletters"))
     headers = {name: text.decode() for name, text in letter.headers}
     assert (headers["reason"], headers["stage"], headers["topic"]) == (
@@ -219,28 +195,28 @@ def test_a_receiver_that_is_away_is_waited_for_and_two_relays_share_the_work(sho
     with receiving(lambda *_: 200) as receiver:
         port = receiver.port
     first = relay(shop, f"http://127.0.0.1:{port}/hook")
-    ids = publish(shop, 100)
+    ids = shop.publish(100)
     sleep(4)
     assert first.poll() is None
     second = relay(shop, f"http://127.0.0.1:{port}/hook")
     with receiving(lambda *_: 200, port) as receiver:
-        eventually(lambda: len(told(shop)) == 100, 60)
+        eventually(lambda: len(shop.told()) == 100, 60)
         stop(shop, first)
-        more = publish(shop, 40, start=100)
-        eventually(lambda: len(told(shop)) == 140, 60)
+        more = shop.publish(40, start=100)
+        eventually(lambda: len(shop.told()) == 140, 60)
         stop(shop, second)
         assert set(receiver.taken) == set(ids + more)
 
 
 def test_what_is_refused_ends_at_once(shop: Deployment) -> None:
-    publish(shop, 3, users=3)
-    publish(shop, 1, start=3, seconds=-5)
+    shop.publish(3, users=3)
+    shop.publish(1, start=3, seconds=-5)
     with receiving(lambda message, _: 422 if message["id"] == "t1" else 200) as receiver:
         process = relay(shop, receiver.url)
-        eventually(lambda: len(told(shop)) == 4)
+        eventually(lambda: len(shop.told()) == 4)
         stop(shop, process)
         assert receiver.attempts == Counter({"t0": 1, "t1": 1, "t2": 1})
-    assert sorted(told(shop)) == [
+    assert sorted(shop.told()) == [
         *(("t0", "Message Sent"), ("t1", "Message Failed"), ("t2", "Message Sent"), ("t3", "Message Failed")),
     ]
     reasons = {event["properties"]["trigger_id"]: event["properties"].get("reason") for event in shop.events()}
