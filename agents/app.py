@@ -249,7 +249,8 @@ async def live(app: Application, stop: asyncio.Event, *beside: Awaitable[Any]) -
     # Faust reports the crash of any of its services by stopping to wait, and would run on without it.
     stopped, crashed = asyncio.create_task(stop.wait()), asyncio.create_task(app.wait_until_stopped())
     failed = asyncio.create_task(asyncio.wait([shell.failure]))
-    running = [asyncio.create_task(guarded(work)) for work in (app.start(), *beside)]
+    watching = cast("Consumer", app.consumer).watch()
+    running = [asyncio.create_task(guarded(work)) for work in (app.start(), watching, *beside)]
     try:
         await asyncio.wait([stopped, crashed, failed], return_when=asyncio.FIRST_COMPLETED)
         if crashed.done() and not stop.is_set():

@@ -1,7 +1,6 @@
 """What a partition has to say: messages encoded for their topics, dead letters with their reasons."""
 
 from pipeline.admission import Rejection
-from pipeline.position import CORE_VERSION
 from pipeline.recall import Message
 from pipeline.records import Output, Record
 from schemas.codec import encode_json
@@ -29,14 +28,14 @@ class Outbox:
         headers = [("rekindle-partition", b"%d" % self._partition), ("rekindle-offset", b"%d" % record.offset)]
         self._outputs.setdefault(topic, []).append(Output(key, encode_json(message), headers))
 
-    def dead_letter(self, record: Record, why: Rejection) -> None:
-        """`record` as a dead letter."""
+    def dead_letter(self, record: Record, why: Rejection, core: int) -> None:
+        """`record` as a dead letter. `core`: the version that the log asks for, whatever this release knows beyond."""
         value, digest = kept(record.value or b"", MAX_BYTES - 1)
         headers = DeadLetterHeaders(
             reason=why.reason,
             message=why.message,
             stage=why.stage,
-            core=str(CORE_VERSION),
+            core=str(core),
             topic=self._source,
             partition=str(self._partition),
             offset=str(record.offset),

@@ -302,7 +302,7 @@ class Partition:
         counts = self.position.counts
         counts.read += 1
         counts.rejected += 1
-        self._outbox.dead_letter(record, why)
+        self._outbox.dead_letter(record, why, self.position.core)
 
     def _skip(self, record: Record) -> bool:
         """Whether an operator asked to pass over this record, which then is a dead letter."""

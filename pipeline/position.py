@@ -9,6 +9,8 @@ from pipeline.state import FIRST_EPOCH, STATE_VERSION
 from schemas.control import TimeDomain
 
 CORE_VERSION: Final = 1
+FIRST_CORE: Final = 1
+"""What every log begins with, in every release: a later one comes by a message, so that a replay means the same."""
 
 
 class Counts(msgspec.Struct):
@@ -38,7 +40,7 @@ class Position(msgspec.Struct):
     """
 
     version: int = STATE_VERSION
-    core: int = CORE_VERSION
+    core: int = FIRST_CORE
     offset: int = -1
     horizon: int | None = None
     next_hour: int = 0

@@ -139,7 +139,7 @@ def check_topics(client: Mapping[str, Any], prefix: str) -> list[Difference]:
             differences.append(_missing(name, reason))
             continue
         differences.extend(_partition_differences(topic, name, partitions[name], source))
-        if name not in configs:
+        if not configs.get(name):
             sentence = f"the settings of {name} can't be described: is DescribeConfigs granted?"
             differences.append(Difference(name, sentence, "rekindle topics create --dry-run", Exit.TOPICS))
             continue

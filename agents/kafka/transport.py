@@ -149,6 +149,16 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         progress = self.progress(tp)  # on the thread that fetches: nothing is on its way between the two figures
         return progress.position if progress is not None and progress.delivered == delivered else None
 
+    async def check_group(self) -> None:
+        """Raises what the group's coordinator refuses, as a right that is missing: aiokafka tells it only to who polls
+        by its own way, and waits. From any thread.
+        """
+        await self.call_thread(self._check_group)
+
+    async def _check_group(self) -> None:
+        if self._consumer is not None:
+            self._consumer._coordinator.check_errors()  # noqa: SLF001
+
     async def _fetch_records(  # type: ignore[override]
         self, consumer: AIOKafkaConsumer, *_: Any, **__: Any
     ) -> Mapping[TP, Chunk]:
@@ -226,6 +236,12 @@ class Consumer(driver.Consumer):
     def _new_consumer_thread(self) -> ConsumerThread:
         loop = new_loop(self._security_protocol)
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon, thread_loop=loop)
+
+    async def watch(self) -> None:
+        """Look once a second whether the group may be joined. Raises KafkaError."""
+        while True:
+            await asyncio.sleep(1.0)
+            await self._thread.check_group()
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Commit, then let faust stop its flow."""

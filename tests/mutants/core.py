@@ -47,7 +47,7 @@ CORE: Final = (
     _rule(
         "quarantine: bad records are kept",
         PARTITION,
-        "self._outbox.dead_letter(record, why)",
+        "self._outbox.dead_letter(record, why, self.position.core)",
         "pass",
         "one_bad_record_costs_one_dead_letter_and_nothing_else",
     ),

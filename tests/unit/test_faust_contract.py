@@ -7,6 +7,7 @@ from importlib.metadata import version
 import aiokafka
 import pytest
 from aiokafka.consumer import fetcher
+from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.consumer.subscription_state import Assignment, SubscriptionState, TopicPartitionState
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.producer.message_accumulator import BatchBuilder
@@ -86,6 +87,8 @@ async def test_aiokafka_consumer_has_what_the_fetch_reads() -> None:
     for method in ("_notify", "_create_fetch_waiter"):
         assert callable(getattr(fetcher.Fetcher, method))
     assert callable(SubscriptionState.fetch_context)
+    assert callable(GroupCoordinator.check_errors)
+    assert "self._coordinator.check_errors()" in inspect.getsource(aiokafka.AIOKafkaConsumer.getmany)
     assert isinstance(SubscriptionState.reassignment_in_progress, property)
     assignment = Assignment([aiokafka.TopicPartition("t", 0)])
     state = assignment.state_value(aiokafka.TopicPartition("t", 0))

@@ -1,0 +1,71 @@
+"""From release N to N+1 while events flow: one after the other, then the core by a message; N refuses from there on."""
+
+import asyncio
+import signal
+from pathlib import Path
+
+import pytest
+
+from agents.exits import Exit
+from agents.kafka.publish import publish_control
+from agents.local import LocalKafka
+from pipeline.position import CORE_VERSION
+from schemas.control import Adopt
+from tests.faults import harness
+from tests.faults.harness import BROKER_SETTINGS, Cluster, Worker
+
+NEXT = CORE_VERSION + 1
+RELEASE_N1 = (
+    "import pipeline.position as position; position.CORE_VERSION += 1\n"  # it knows one more; else it is this release
+    "import sys; from agents.app import run; from agents.settings import load_settings; sys.exit(run(load_settings()))"
+)
+
+
+def start_next(cluster: Cluster, name: str, monkeypatch: pytest.MonkeyPatch) -> Worker:
+    """A worker of the next release: it writes N's rows and means what N means until the log says otherwise."""
+    with monkeypatch.context() as release:
+        release.setattr(harness, "_WORKER", RELEASE_N1)
+        return cluster.start(name)
+
+
+async def stop(worker: Worker) -> None:
+    """As a supervisor does for an upgrade."""
+    worker.planned = True
+    worker.process.send_signal(signal.SIGTERM)
+    code = await asyncio.to_thread(worker.process.wait, 30)
+    assert code == Exit.OK, worker.log.read_text()[-2000:]
+
+
+@pytest.mark.faults
+async def test_a_rolling_upgrade_under_load_and_the_core_by_a_message(
+    broker_folder: Path, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with LocalKafka(broker_folder / "upgrade", settings=BROKER_SETTINGS) as kafka:
+        async with Cluster(kafka, prefix, tmp_path, "upgrade") as cluster:
+            old = [cluster.start("n-a"), cluster.start("n-b")]
+            await cluster.ready()
+            cluster.go()
+            await asyncio.sleep(2)
+            for number, worker in enumerate(old):  # both releases side by side, twice
+                next_ = start_next(cluster, f"n1-{number}", monkeypatch)
+                await asyncio.sleep(2)
+                await stop(worker)
+                await asyncio.sleep(2)
+                assert next_.process.poll() is None, next_.log.read_text()[-2000:]
+            check = await cluster.check()
+            assert check.ok, check.words
+            back = cluster.start("n-back")  # until the core is adopted there is a way back
+            await cluster.ready()
+            cluster.go()
+            await asyncio.sleep(1)
+            back.planned = True
+            await publish_control(cluster.settings, Adopt(core=NEXT))
+            await cluster.ended(back, Exit.CORE_VERSION, 30)
+            assert f"core version {NEXT} was written by a newer release" in back.log.read_text()
+            late = cluster.start("n-late")
+            late.planned = True
+            await cluster.ended(late, Exit.CORE_VERSION, 30)
+            monkeypatch.setattr("pipeline.position.CORE_VERSION", NEXT)  # the oracle is of the next release too
+            check = await cluster.check()
+            assert check.ok, check.words
+            assert check.findings.read > 1_000
