@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import signal
 import sqlite3
 import subprocess
@@ -173,3 +175,28 @@ def test_the_running_system_from_an_event_to_the_report_of_its_message(shop: Dep
     assert len(shop.read(shop.settings.topic("triggers"))) == 40
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(20) == 0, shop.said("worker")
+
+
+def test_every_command_of_the_page_runs(shop: Deployment, tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "consumers.md").read_text()
+    blocks = re.findall(r"^```sh\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    commands = [line for block in blocks for line in block.splitlines()]
+    assert len(commands) == 4
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    (tmp_path / "addresses.csv").write_text("ann,ann@example.org\n")
+    (tmp_path / "relay.secret").write_text("whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3\n")
+    (tmp_path / "segment.key").write_text("key\n")
+    environment = shop.environment | {"REKINDLE_BROKERS": shop.brokers, "REKINDLE_TOPIC_PREFIX": shop.prefix}
+    running = []
+    for command in commands:
+        program, *words = shlex.split(command.replace("localhost:9092", shop.brokers))
+        call = [sys.executable, *words] if program == "python" else [sys.executable, "-m", "agents.cli", *words]
+        if program == "python":
+            call += ["--prefix", shop.prefix]
+        with (tmp_path / "page.log").open("ab") as log:
+            running.append(spawn_bound(call, env=environment, cwd=tmp_path, stdout=log, stderr=log))
+    sleep(6)
+    for process in running:
+        assert process.poll() is None, (tmp_path / "page.log").read_text()
+        process.terminate()
+    assert [process.wait(20) for process in running] == [0] * 4, (tmp_path / "page.log").read_text()
