@@ -112,7 +112,7 @@ def foresee(user: str, state: UserState, context: Context) -> Iterator[Decision]
     """The decisions to come, in their order, if silence goes on, the source speaks and nothing is published."""
     copy, context = decode_row(encode_row(state)), msgspec.structs.replace(context)
     for _ in range(_FORESEEN):
-        hour = max(next_wake(copy, context), context.next_hour)
+        hour = next_wake(copy, context)
         if hour >= NEVER:
             return
         context.next_hour = hour + 1

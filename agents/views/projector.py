@@ -177,7 +177,7 @@ class _Following:
         """The source offset of each partition up to which the views show its users."""
 
     async def run(self, stop: asyncio.Event, changed: asyncio.Task[None], metrics: ViewMetrics) -> None:
-        """Raises Lost, Superseded, RedisError, OSError."""
+        """Raises Lost, RedisError, OSError."""
         self._metrics, consumer = metrics, self._consumer
         decisions = [tp for (topic, _), tp in self._tps.items() if topic == DECISIONS.name]
         for key, tp in self._tps.items():

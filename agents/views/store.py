@@ -151,15 +151,13 @@ class Store:
         """All of it or nothing.
 
         Raises:
-            Lost, Superseded: nothing was written.
+            Lost: nothing was written; `open` tells whether another projector has taken over.
             RedisError, OSError: it may have been written; `open` tells.
         """
         names, batch = opened.names, write.batch
         async with self._redis.pipeline(transaction=True) as pipe:
             await pipe.watch(names("at"))
             owner, serial = await pipe.hmget(names("at"), "owner", "serial")
-            if owner is not None and owner > self._owner:
-                raise Superseded
             if owner != self._owner or serial != b"%d" % self._serial:
                 raise Lost
             for entry in await self._wanted(pipe, names, batch, write.decisions):

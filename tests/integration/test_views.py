@@ -1,6 +1,7 @@
 """The views on a real Kafka and a real Redis: whatever happens to either, they show what the state topic holds."""
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -19,6 +20,11 @@ from agents.local import LocalKafka
 from agents.local_redis import LocalRedis
 from agents.process import spawn_bound
 from agents.views.keys import root_of
+from pipeline.activity import Activity
+from pipeline.position import Position, encode_position
+from pipeline.state import UserState, encode_row
+from schemas.codec import rfc3339
+from schemas.partitioner import partition_of
 from tests.builders import at, event
 from tests.integration.deployment import Deployment
 from tests.integration.shell_log import ROOT, until
@@ -194,6 +200,29 @@ async def test_views_that_can_not_be_trusted_are_made_anew(deployment: Deploymen
         await kept.current()
         assert kept.metric("rebuilds_total") == 1
         assert await deployment.residue(b"user-") == []
+
+
+async def test_a_decision_that_is_ahead_of_its_user_waits_for_the_row_also_over_a_restart(
+    deployment: Deployment,
+) -> None:
+    number, start = partition_of(b"ann", deployment.partitions), at(0)
+    data = {"trigger_id": "t", "decision": "send", "episode": {"start": rfc3339(start)}}
+    row = encode_row(UserState(activity=Activity(first=start, last=start, days=1)))
+    async with deployment.producer() as producer, deployment.views() as kept:
+        await kept.current()
+        headers = [("rekindle-offset", b"5")]
+        value = json.dumps({"data": data}).encode()
+        await producer.send_and_wait(deployment.prefix + "decisions", value, b"ann", partition=number, headers=headers)
+        await until(lambda: kept.metric("decisions_total") == 1, "it is read")
+        await asyncio.sleep(0.5)
+        assert await deployment.residue(b"trigger_id") == []
+    async with deployment.producer() as producer, deployment.views():
+        await asyncio.sleep(1)
+        state = deployment.prefix + "state"
+        await producer.send_and_wait(state, row, b"uann", partition=number)
+        await producer.send_and_wait(state, encode_position(Position(offset=6)), b"p", partition=number)
+        await deployment.agrees()
+        assert await deployment.residue(b"trigger_id") != []
 
 
 async def test_of_two_projectors_the_later_one_stays(deployment: Deployment, redis: LocalRedis) -> None:
