@@ -29,9 +29,8 @@ class Wheel:
             bucket.append(key)
 
     def due(self, hour: int) -> list[bytes]:
-        """The keys of `hour`, sorted, each once. They stay until `drop`: a sweep may be given up, and begun anew."""
-        bucket = self._buckets.get(hour)
-        return sorted(set(bucket)) if bucket else []
+        """The keys of `hour`, some perhaps twice. They stay until `drop`: a sweep may be given up, and begun anew."""
+        return self._buckets.get(hour, [])
 
     def drop(self, hour: int) -> None:
         """Forget the bucket of `hour`."""

@@ -348,36 +348,41 @@ class Partition:
 
     def _sweep(self, hour: int, record: Record) -> Iterator[None]:
         """Wake whoever is due in `hour`. A pause may fall anywhere between two users: the rows tell who was woken."""
-        context, counts, until = self._context, self.position.counts, (hour + 1) * HOUR
+        woken: set[bytes] = set()
         for key in self.wheel.due(hour):
             due = self._due_hour(key)
-            if due > hour:
+            if due > hour:  # seen since it was put here
                 self.wheel.put(due, key)
             else:
-                counts.woken += 1
-                state = self._state(key) or UserState()  # whoever is gone is due never
-                self._keep(key, NEVER, step(state, Deadline(key.decode(), until), context), record)
-            self._since_pause += 1
-            if self._since_pause >= _PAUSE_WAKES:  # counted over hours: a long gap closes many in which few are due
-                self._since_pause = 0
+                woken.add(key)
+            if self._slice_is_full():
+                yield
+        context, counts, until = self._context, self.position.counts, (hour + 1) * HOUR
+        for key in sorted(woken):
+            counts.woken += 1
+            state = self._state(key) or UserState()  # whoever is gone is due never
+            self._keep(key, NEVER, step(state, Deadline(key.decode(), until), context), record)
+            if self._slice_is_full():
                 yield
 
+    def _slice_is_full(self) -> bool:
+        """Count a user; counted over hours, since a long gap closes many in which few are due."""
+        self._since_pause += 1
+        if self._since_pause < _PAUSE_WAKES:
+            return False
+        self._since_pause = 0
+        return True
+
     def _due_hour(self, key: bytes) -> int:
-        """When `key` is to be woken, by its row; NEVER if the row is gone."""
-        context = self._context
-        if key in self._hot:
-            state = self._hot[key]
-            if state is None:
-                return NEVER
-            hour, epoch = state.wake, state.epoch
-        elif key in self.rows:
-            hour, epoch = schedule_of(self.rows[key])
-            state = None
-        else:
+        """When `key` is to be woken, by its row; worked out anew if it was set under another policy. NEVER if it is gone."""
+        row = self.rows.get(key)
+        if row is not None and key not in self._hot:
+            hour, epoch = schedule_of(row)
+            return hour if epoch == self._context.epoch else earliest_wake(decode_row(row), self._context)
+        state = self._hot.get(key)
+        if state is None:
             return NEVER
-        if epoch != context.epoch:  # set under another policy
-            return earliest_wake(state or decode_row(self.rows[key]), context)
-        return hour
+        return state.wake if state.epoch == self._context.epoch else earliest_wake(state, self._context)
 
     # -- control
 

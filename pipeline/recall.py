@@ -5,7 +5,7 @@ returned, stale, episode_taken, paused, consent, cooldown, shadow; the arm is dr
 """
 
 from hashlib import sha256
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 import xxhash
@@ -162,29 +162,30 @@ def decide(
     lived = activity.last - activity.first
     p_none = context.policy.risk.p_none(activity.days - 1, lived, lived + silence, rule.goal.within)
     entered = rfc3339(deadline)
-    shared = RecallData(
-        rule_id=rule.id,
-        rule_version=rule.version,
-        step=0,
-        priority=rule.priority,
-        channel=rule.channel,
-        template_id=rule.template,
-        expires_at=rfc3339(expires),
-        episode=Episode(rfc3339(activity.last), entered),
-        lifecycle=STAGES[state.stage],
-        locale=profile.locale if profile else None,
-        timezone=profile.timezone if profile else None,
-        experiment=experiment,
-        risk=Risk(round(p_none, 4), rule.goal.within, _MODEL_VERSION),
-        explain=explain,
-        evidence=Evidence(activity.last_id, rfc3339(activity.last)),
-        goal=Goal(rule.goal.event, rfc3339(window_end)),
-    )
+    start = rfc3339(activity.last)
+    shared: dict[str, Any] = {
+        "rule_id": rule.id,
+        "rule_version": rule.version,
+        "step": 0,
+        "priority": rule.priority,
+        "channel": rule.channel,
+        "template_id": rule.template,
+        "expires_at": rfc3339(expires),
+        "episode": Episode(start, entered),
+        "lifecycle": STAGES[state.stage],
+        "locale": profile.locale if profile else None,
+        "timezone": profile.timezone if profile else None,
+        "experiment": experiment,
+        "risk": Risk(round(p_none, 4), rule.goal.within, _MODEL_VERSION),
+        "explain": explain,
+        "evidence": Evidence(activity.last_id, start),
+        "goal": Goal(rule.goal.event, rfc3339(window_end)),
+    }
     if verdict == "send":
-        effects.outputs.append(Trigger(id=identity, subject=user, time=entered, partitionkey=user, data=shared))
-    fields = {name: getattr(shared, name) for name in RecallData.__struct_fields__}
+        trigger = Trigger(id=identity, subject=user, time=entered, partitionkey=user, data=RecallData(**shared))
+        effects.outputs.append(trigger)
     data = DecisionData(
-        **fields,
+        **shared,
         trigger_id=identity,
         decision=verdict,
         reasons=reasons,

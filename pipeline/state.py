@@ -1,5 +1,6 @@
 """A user's row: its named sections, and its bytes."""
 
+from struct import Struct
 from typing import Final
 
 import msgspec
@@ -67,6 +68,11 @@ encode_row = msgspec.msgpack.Encoder().encode
 decode_row = msgspec.msgpack.Decoder(UserState).decode
 
 
+# Array header, marker and wake, marker and epoch: msgpack's uint32 are big-endian.
+_schedule = Struct(">2xIxI").unpack_from
+
+
 def schedule_of(row: bytes) -> tuple[int, int]:
     """(hour of the next wake-up, epoch) of an encoded row, without decoding it."""
-    return int.from_bytes(row[2:6], "big"), int.from_bytes(row[7:11], "big")
+    hour, epoch = _schedule(row)
+    return hour, epoch

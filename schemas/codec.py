@@ -1,7 +1,8 @@
 """Bytes to messages and back: one decoder and one encoder per message, made once."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import date, timedelta
 from decimal import Decimal
+from functools import lru_cache
 
 import msgspec
 
@@ -19,9 +20,17 @@ encode_json = msgspec.json.Encoder(decimal_format="number").encode
 # What msgspec raises on bytes that it cannot take; RecursionError is a depth bomb, UnicodeDecodeError bad UTF-8.
 DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH = date(1970, 1, 1)
+
+
+@lru_cache(maxsize=4096)
+def _day(day: int) -> str:
+    return (_EPOCH + timedelta(days=day)).isoformat()
 
 
 def rfc3339(ms: int) -> str:
     """RFC 3339 in UTC with milliseconds: 0 -> 1970-01-01T00:00:00.000Z."""
-    return (_EPOCH + timedelta(milliseconds=ms)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    day, rest = divmod(ms, 86_400_000)
+    seconds, rest = divmod(rest, 1000)
+    minutes, second = divmod(seconds, 60)
+    return f"{_day(day)}T{minutes // 60:02}:{minutes % 60:02}:{second:02}.{rest:03}Z"

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -14,8 +15,10 @@ from agents.process import follow_parent
 
 
 def pytest_configure() -> None:
-    """A run that `make test` started ends with it."""
+    """A run that `make test` started ends with it; Ctrl-C can be tested also where a shell's background job ignores it."""
     follow_parent()
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
