@@ -374,7 +374,7 @@ class Partition:
         return True
 
     def _due_hour(self, key: bytes) -> int:
-        """When `key` is to be woken, by its row; worked out anew if it was set under another policy. NEVER if it is gone."""
+        """When `key` is to be woken: by its row, or anew if that was set under another policy. NEVER if it is gone."""
         row = self.rows.get(key)
         if row is not None and key not in self._hot:
             hour, epoch = schedule_of(row)

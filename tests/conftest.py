@@ -15,7 +15,7 @@ from agents.process import follow_parent
 
 
 def pytest_configure() -> None:
-    """A run that `make test` started ends with it; Ctrl-C can be tested also where a shell's background job ignores it."""
+    """A run that `make test` started ends with it. Ctrl-C is tested also where a background job would ignore it."""
     follow_parent()
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)

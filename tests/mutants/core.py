@@ -207,9 +207,9 @@ CORE: Final = (
     ),
     _rule(
         "due users in the order of their keys",
-        "pipeline/deadlines.py",
-        "return sorted(set(bucket)) if bucket else []",
-        "return list(dict.fromkeys(bucket)) if bucket else []",
+        PARTITION,
+        "for key in sorted(woken):",
+        "for key in sorted(woken, reverse=True):",
         "due_users_are_woken_by_hour_and_key",
     ),
     _rule(
@@ -293,8 +293,8 @@ CORE: Final = (
     _rule(
         "wake-ups of another adoption are recomputed",
         PARTITION,
-        "if epoch != context.epoch:  # set under another policy",
-        "if False:",
+        "return hour if epoch == self._context.epoch else earliest_wake(decode_row(row), self._context)",
+        "return hour",
         "the_adopted_policy_decides_from_then_on",
         "the_adopted_policy_decides_after_a_restart",
     ),
@@ -478,8 +478,8 @@ CORE: Final = (
     _rule(
         "slices within a sweep",
         PARTITION,
-        "if self._since_pause >= _PAUSE_WAKES:",
-        "if False:",
+        "if self._since_pause < _PAUSE_WAKES:",
+        "if True:",
         "a_sweep_is_cut_into_slices",
     ),
     _rule(
@@ -492,8 +492,8 @@ CORE: Final = (
     _rule(
         "a sweep that was given up is begun anew",
         "pipeline/deadlines.py",
-        "bucket = self._buckets.get(hour)\n        return",
-        "bucket = self._buckets.pop(hour, None)\n        return",
+        "return self._buckets.get(hour, [])",
+        "return self._buckets.pop(hour, [])",
         "a_sweep_that_was_given_up_wakes_everyone_when_its_record_is_read_again",
     ),
     _rule(
