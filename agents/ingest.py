@@ -1,6 +1,7 @@
 """`rekindle ingest`: a topic that others own, bridged into the user topic. At least once; messageId does the rest."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from collections.abc import Mapping as Options
 from time import monotonic
 from typing import Any, Final, Literal, NamedTuple, cast
@@ -64,24 +65,28 @@ async def serve(settings: Settings, orders: Orders, stop: asyncio.Event, metrics
     async with open_logs(options) as logs:
         if not await logs.exists(topic):
             raise Refusal(Exit.TOPICS, f"topic {topic} does not exist, or may not be described; see --topic")
-        number_of = await logs.count(topic)
-        count = await logs.count(users)
+        number_of, count = await logs.count(topic), await logs.count(users)
         await logs.count(deadletters)
         ends = await logs.ends(topic)
-    mapper = Mapper(orders.mapping, await current_admission(settings, backfill=False), topic, backfill=orders.backfill)
-    producer = batch_producer(options, f"{orders.group}-producer")
-    admin = AIOKafkaAdminClient(**options)
-    try:
-        await producer.start()
-        await admin.start()
-        app, intakes = _wire(settings, orders, options, number_of, count, mapper, producer, admin, metrics)
-        beside = [_until(stop, app, intakes, admin, orders, ends)] if orders.until_end else []
-        await live(app, stop, *beside)
-    except KafkaConnectionError as error:
-        raise Refusal(Exit.NO_BROKER, f"no answer from the brokers {settings.brokers} ({error})") from None
-    finally:
-        await producer.stop()
-        await admin.close()
+        admission = await current_admission(settings, backfill=False)
+        mapper = Mapper(orders.mapping, admission, topic, backfill=orders.backfill)
+        producer = batch_producer(options, f"{orders.group}-producer")
+        admin = AIOKafkaAdminClient(**options)
+        try:
+            await producer.start()
+            await admin.start()
+
+            async def begin(number: int) -> int:
+                return await _begin(logs, admin, orders, number, accept_gap=settings.accept_gap)
+
+            app, intakes = _wire(settings, orders, options, number_of, count, mapper, producer, begin, metrics)
+            beside = [_until(stop, app, intakes, admin, orders, ends)] if orders.until_end else []
+            await live(app, stop, *beside)
+        except KafkaConnectionError as error:
+            raise Refusal(Exit.NO_BROKER, f"no answer from the brokers {settings.brokers} ({error})") from None
+        finally:
+            await producer.stop()
+            await admin.close()
 
 
 def _wire(  # noqa: PLR0917 called once
@@ -92,7 +97,7 @@ def _wire(  # noqa: PLR0917 called once
     count: int,
     mapper: Mapper,
     producer: Any,
-    admin: AIOKafkaAdminClient,
+    begin: Callable[[int], Awaitable[int]],
     metrics: IngestMetrics,
 ) -> tuple[Application, "dict[int, Intake]"]:
     topic = orders.topic
@@ -100,10 +105,6 @@ def _wire(  # noqa: PLR0917 called once
     def intake(number: int) -> Owner:
         # To the shell an intake is an owner: it opens, takes chunks, holds, resumes and is dropped.
         return cast("Owner", Intake(number, terms))
-
-    async def begin(number: int) -> int:
-        async with open_logs(options) as logs:
-            return await _begin(logs, admin, orders, number, accept_gap=settings.accept_gap)
 
     shell = Shell(intake, session_timeout=settings.session_timeout)
     app = application(settings, orders.group, number_of, shell, options, commit_interval=_COMMIT_INTERVAL)

@@ -9,6 +9,8 @@ from time import sleep
 from typing import Any
 
 import pytest
+from kafka import TopicPartition
+from kafka.admin import KafkaAdminClient
 
 from agents.exits import Exit
 from agents.local import LocalKafka
@@ -172,3 +174,26 @@ def test_what_can_t_be_taken_in_is_said_in_one_line(shop: Deployment, tmp_path: 
     tried = shop("ingest", "--mapping", PLAIN, "--try", ROOT / "tests/samples/plain.jsonl", code=Exit.USAGE)
     assert tried.stdout.count("\n") == 4
     assert "line 7: wrong_type: timestamp" in tried.stderr
+
+
+def test_what_retention_took_before_it_was_read_is_told_and_accepted_by_a_person(shop: Deployment) -> None:
+    topic = f"{shop.prefix}shop"
+    shop.write(topic, [visit(n, n) for n in range(50)], partition=0)
+    assert shop.run(*ingest(shop, "--until-end")) == 0, shop.said("ingest")
+    shop.write(topic, [visit(n, 50 + n) for n in range(50)], partition=0)
+    admin = KafkaAdminClient(bootstrap_servers=shop.brokers)
+    admin.delete_records({TopicPartition(topic, 0): 80})
+    admin.close()
+    assert shop.run(*ingest(shop, "--until-end")) == Exit.GAP
+    assert f"{topic} partition 0: records 50 to 79 were deleted before they were read" in shop.said("ingest")
+    assert shop.run(*ingest(shop, "--until-end", "--accept-gap")) == 0, shop.said("ingest")
+    assert len(shop.events()) == 70
+
+
+def test_latest_begins_at_the_end_once_and_goes_on_from_there(shop: Deployment) -> None:
+    topic = f"{shop.prefix}shop"
+    shop.write(topic, [visit(n, n) for n in range(50)], partition=0)
+    assert shop.run(*ingest(shop, "--until-end", "--latest")) == 0, shop.said("ingest")
+    shop.write(topic, [visit(n, 50 + n) for n in range(30)], partition=0)
+    assert shop.run(*ingest(shop, "--until-end", "--latest")) == 0, shop.said("ingest")
+    assert len(shop.events()) == 30
