@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "hold": ("control", "The source is down: from now on silence does not count."),
     "release": ("control", "The source speaks again: silence counts."),
     "skip": ("control", "Make a record that the core fails on a dead letter."),
+    "adopt-core": ("control", "End a rolling upgrade: the log means what the newer release says."),
     "deadletters": ("deadletters", "List what was refused, or send it again."),
     "replay": ("replay", "Run a history from files through the core; what would have happened."),
     "dump": ("dump", "Write all topics to files."),
@@ -47,7 +48,8 @@ class Commands(Group):
         """The command, None if there is none of this name."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = getattr(import_module(f"agents.cli.{COMMANDS[cmd_name][0]}"), cmd_name)
+        module = import_module(f"agents.cli.{COMMANDS[cmd_name][0]}")
+        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002

@@ -1,4 +1,4 @@
-"""`rekindle pause|resume|hold|release|skip`: what an operator says to all partitions at once."""
+"""`rekindle pause|resume|hold|release|skip|adopt-core`: what an operator says to all partitions at once."""
 
 from difflib import get_close_matches
 
@@ -10,7 +10,8 @@ from agents.kafka.connection import client_options
 from agents.kafka.publish import history, publish_control, publish_skip, read_registry
 from agents.kafka.read import open_logs
 from agents.settings import Settings
-from schemas.control import AnyControl, Hold, Pause, Release, Resume, Skip
+from pipeline.position import CORE_VERSION
+from schemas.control import Adopt, AnyControl, Hold, Pause, Release, Resume, Skip
 from schemas.topics import USERS
 
 _rule = click.option("--rule", metavar="ID", help="Only this rule; else all.")
@@ -59,6 +60,20 @@ def skip(ctx: click.Context, *, partition: int, offset: int, reason: str) -> Non
     settings = settings_of(ctx)
     run(settings, _skip(settings, Skip(partition, offset, reason)))
     click.echo(f"partition {partition}, offset {offset} will be a dead letter; start the workers again")
+
+
+@click.command("adopt-core")
+@click.argument("version", type=click.IntRange(1))
+@click.pass_context
+def adopt_core(ctx: click.Context, *, version: int) -> None:
+    """End a rolling upgrade: from here on the log means what core VERSION means, and older releases refuse it.
+
+    When every worker is of the newer release; until then there is a way back, and afterwards none.
+    """
+    if version > CORE_VERSION:
+        line = f"core version {version} is unknown to this release, which knows up to {CORE_VERSION}; upgrade it first"
+        raise Refusal(Exit.CORE_VERSION, line)
+    _say(ctx, Adopt(core=version), None, f"core version {version} is adopted; workers of older releases stop with 15")
 
 
 async def _skip(settings: Settings, skip: Skip) -> None:

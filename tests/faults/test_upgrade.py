@@ -5,12 +5,12 @@ import signal
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from agents.cli import control, main
 from agents.exits import Exit
-from agents.kafka.publish import publish_control
 from agents.local import LocalKafka
 from pipeline.position import CORE_VERSION
-from schemas.control import Adopt
 from tests.faults import harness
 from tests.faults.harness import BROKER_SETTINGS, Cluster, Worker
 
@@ -59,7 +59,13 @@ async def test_a_rolling_upgrade_under_load_and_the_core_by_a_message(
             cluster.go()
             await asyncio.sleep(1)
             back.planned = True
-            await publish_control(cluster.settings, Adopt(core=NEXT))
+            words = ["--brokers", kafka.bootstrap, "--prefix", prefix, "adopt-core", str(NEXT)]
+            refused = await asyncio.to_thread(CliRunner().invoke, main, words)
+            assert refused.exit_code == Exit.CORE_VERSION
+            assert "upgrade it first" in refused.output
+            monkeypatch.setattr(control, "CORE_VERSION", NEXT)
+            adopted = await asyncio.to_thread(CliRunner().invoke, main, words)
+            assert adopted.exit_code == 0, adopted.output
             await cluster.ended(back, Exit.CORE_VERSION, 30)
             assert f"core version {NEXT} was written by a newer release" in back.log.read_text()
             late = cluster.start("n-late")
