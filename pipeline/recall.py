@@ -4,6 +4,7 @@ A trigger's or decision's time is the deadline, never when it was noticed. The o
 returned, stale, episode_taken, paused, consent, cooldown, shadow; the arm is drawn after all of them.
 """
 
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any, Final, Literal, NamedTuple
 
@@ -94,6 +95,11 @@ def p_alive(state: UserState, at: int, policy: Policy) -> float:
     return policy.risk.p_alive(activity.days - 1, lived, max(lived, lived + at - silence_start(state)))
 
 
+@lru_cache(maxsize=1024)
+def _yes_or_no(feature: str, ok: bool) -> Gate:
+    return Gate(feature, "yes" if ok else "no", "yes", ok)
+
+
 def decide(
     user: str, state: UserState, due: Due, context: Context, effects: Transition, *, revealed_by: RevealedBy
 ) -> None:
@@ -110,8 +116,7 @@ def decide(
 
     def gate(feature: str, ok: bool, no: Verdict, why: Reason, days: tuple[float, float] | None = None) -> None:
         nonlocal verdict
-        value, threshold = days or ("yes" if ok else "no", "yes")
-        explain.append(Gate(feature, value, threshold, ok))
+        explain.append(_yes_or_no(feature, ok) if days is None else Gate(feature, *days, ok))
         if not ok:
             verdict = verdict or no
             reasons.append(why)

@@ -12,7 +12,7 @@ Reason = Literal[
 ]
 
 
-class DecisionData(RecallData, kw_only=True):
+class DecisionData(RecallData, kw_only=True, gc=False):
     """The trigger's fields and the verdict. `trigger_id` is the id that the trigger has or would have had."""
 
     trigger_id: str
@@ -21,7 +21,7 @@ class DecisionData(RecallData, kw_only=True):
     next_eligible_at: str | None
 
 
-class Decision(CloudEvent, kw_only=True):
+class Decision(CloudEvent, kw_only=True, gc=False):
     """One user, one rule, one deadline."""
 
     type: str = DECISION_TYPE

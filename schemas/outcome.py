@@ -7,7 +7,7 @@ from schemas.trigger import Arm, CloudEvent
 OUTCOME_TYPE = "rekindle.outcome.v1"
 
 
-class OutcomeData(msgspec.Struct, kw_only=True):
+class OutcomeData(msgspec.Struct, kw_only=True, gc=False):
     """`latency` in ms from the deadline to the goal; `value` in minor units of `currency`; times RFC 3339."""
 
     trigger_id: str
@@ -24,7 +24,7 @@ class OutcomeData(msgspec.Struct, kw_only=True):
     window_end: str
 
 
-class Outcome(CloudEvent, kw_only=True):
+class Outcome(CloudEvent, kw_only=True, gc=False):
     """Written once per trigger and per holdout: at the goal, or when the window ends."""
 
     type: str = OUTCOME_TYPE

@@ -11,7 +11,7 @@ TRIGGER_TYPE = "rekindle.trigger.v1"
 Arm = Literal["treatment", "holdout"]
 
 
-class CloudEvent(msgspec.Struct, kw_only=True):
+class CloudEvent(msgspec.Struct, kw_only=True, gc=False):
     """The envelope; `time` is when the fact holds (the deadline, the goal), never when it was written."""
 
     id: str
@@ -25,7 +25,7 @@ class CloudEvent(msgspec.Struct, kw_only=True):
     partitionkey: str
 
 
-class Gate(msgspec.Struct):
+class Gate(msgspec.Struct, gc=False):
     """One gate that was tested: `value` met `threshold` or not. `contribution` is for additive scores."""
 
     feature: str
@@ -35,14 +35,14 @@ class Gate(msgspec.Struct):
     contribution: float | None = None
 
 
-class Episode(msgspec.Struct):
+class Episode(msgspec.Struct, gc=False):
     """The silence: since when, and when the rule's deadline was crossed. RFC 3339."""
 
     start: str
     entered_at: str
 
 
-class Experiment(msgspec.Struct):
+class Experiment(msgspec.Struct, gc=False):
     """How the arm was drawn: a sticky hash of salt, user and rule against the holdout share."""
 
     salt: str
@@ -50,7 +50,7 @@ class Experiment(msgspec.Struct):
     arm: Arm
 
 
-class Risk(msgspec.Struct):
+class Risk(msgspec.Struct, gc=False):
     """P(no event within `horizon` ms) at the deadline, by which model."""
 
     p: float
@@ -58,21 +58,21 @@ class Risk(msgspec.Struct):
     model_version: str
 
 
-class Evidence(msgspec.Struct):
+class Evidence(msgspec.Struct, gc=False):
     """The last message before the silence."""
 
     last_message_id: str
     last_seen: str
 
 
-class Goal(msgspec.Struct):
+class Goal(msgspec.Struct, gc=False):
     """What counts as recalled (None: any activity), and until when. RFC 3339."""
 
     event: str | None
     window_end: str
 
 
-class RecallData(msgspec.Struct, kw_only=True):
+class RecallData(msgspec.Struct, kw_only=True, gc=False):
     """What was considered about one user under one rule; triggers and decisions share it."""
 
     rule_id: str
@@ -93,7 +93,7 @@ class RecallData(msgspec.Struct, kw_only=True):
     goal: Goal
 
 
-class Trigger(CloudEvent, kw_only=True):
+class Trigger(CloudEvent, kw_only=True, gc=False):
     """Send this now. Dedupe by `id`; drop after `data.expires_at`."""
 
     type: str = TRIGGER_TYPE
