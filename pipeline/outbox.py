@@ -13,11 +13,13 @@ from schemas.trigger import Trigger
 class Outbox:
     """Outputs by topic since they were last taken. `source` is the name of the user topic, `partition` its number."""
 
-    __slots__ = ("_outputs", "_partition", "_source")
+    __slots__ = ("_headers", "_outputs", "_partition", "_record", "_source")
 
     def __init__(self, source: str, partition: int) -> None:
         self._source = source
         self._partition = partition
+        self._record: Record | None = None  # the last that revealed something, and the headers that say so
+        self._headers: list[tuple[str, bytes]] = []
         self._outputs: dict[str, list[Output]] = {}
 
     def add(self, key: bytes, message: Message, record: Record) -> None:
@@ -25,8 +27,13 @@ class Outbox:
         topic = (
             "triggers" if isinstance(message, Trigger) else "decisions" if isinstance(message, Decision) else "outcomes"
         )
-        headers = [("rekindle-partition", b"%d" % self._partition), ("rekindle-offset", b"%d" % record.offset)]
-        self._outputs.setdefault(topic, []).append(Output(key, encode_json(message), headers))
+        if record is not self._record:
+            self._record = record
+            self._headers = [
+                ("rekindle-partition", b"%d" % self._partition),
+                ("rekindle-offset", b"%d" % record.offset),
+            ]
+        self._outputs.setdefault(topic, []).append(Output(key, encode_json(message), self._headers))
 
     def dead_letter(self, record: Record, why: Rejection, core: int) -> None:
         """`record` as a dead letter. `core`: the version that the log asks for, whatever this release knows beyond."""

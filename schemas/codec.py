@@ -28,9 +28,13 @@ def _day(day: int) -> str:
     return (_EPOCH + timedelta(days=day)).isoformat()
 
 
+@lru_cache(maxsize=4096)
+def _clock(rest: int) -> str:
+    seconds, ms = divmod(rest, 1000)
+    return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}.{ms:03}Z"
+
+
 def rfc3339(ms: int) -> str:
     """RFC 3339 in UTC with milliseconds: 0 -> 1970-01-01T00:00:00.000Z."""
     day, rest = divmod(ms, 86_400_000)
-    seconds, rest = divmod(rest, 1000)
-    minutes, second = divmod(seconds, 60)
-    return f"{_day(day)}T{minutes // 60:02}:{minutes % 60:02}:{second:02}.{rest:03}Z"
+    return f"{_day(day)}T{_clock(rest)}"  # deadlines lie whole days apart: both halves recur
