@@ -6,11 +6,11 @@ import socket
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from time import time
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import InvalidProducerEpoch, KafkaConnectionError, KafkaError, ProducerFenced
+from aiokafka.errors import InvalidProducerEpoch, InvalidTxnState, KafkaConnectionError, KafkaError, ProducerFenced
 
 from agents.exits import Exit, Refusal
 from agents.kafka.admin import publisher_id
@@ -113,11 +113,13 @@ async def _publish(
         retry_backoff_ms=20,
     )
     targets = sorted(range(count) if partitions is None else partitions)
+    sent: list[asyncio.Future[Any]] = []
     try:
         async with asyncio.timeout(_PATIENCE):
             await producer.start()
             async with producer.transaction():
-                sent = [await producer.send(registry, body, key.encode(), partition=0) for key, body in bodies.items()]
+                for key, body in bodies.items():
+                    sent.append(await producer.send(registry, body, key.encode(), partition=0))
                 for message in messages:
                     headers = control_headers(str(type(message).__struct_config__.tag))
                     value = encode_json(message)
@@ -125,7 +127,9 @@ async def _publish(
                         await producer.send(users, value, CONTROL_KEY, partition=number, headers=headers)
                         for number in targets
                     ]
-                await asyncio.gather(*sent)  # aiokafka commits over a batch that failed
+                await asyncio.gather(*sent, return_exceptions=True)
+                for batch in sent:  # aiokafka commits over a batch that failed
+                    batch.result()
     except (ProducerFenced, InvalidProducerEpoch) as error:
         line = "another publisher came in between, and nothing of this was published; look at `rekindle policy history`"
         raise Refusal(Exit.FENCED, f"{line}, then try again") from error
@@ -134,11 +138,17 @@ async def _publish(
     except KafkaConnectionError as error:
         raise Refusal(Exit.NO_BROKER, f"no broker answers at {settings.brokers}: {error}") from error
     except KafkaError as error:
-        raise Refusal(Exit.SEND, f"publishing failed, nothing of it is visible: {error!r}") from error
+        raise Refusal(Exit.SEND, f"publishing failed, nothing of it is visible: {_reason(error, sent)!r}") from error
     finally:
         with suppress(TimeoutError, KafkaError):
             await asyncio.wait_for(producer.stop(), 5.0)
     return targets
+
+
+def _reason(error: KafkaError, sent: Sequence[asyncio.Future[Any]]) -> BaseException:
+    """What explains a failure: a batch that was refused, rather than the state in which that left the transaction."""
+    failed = [batch.exception() for batch in sent if batch.done() and not batch.cancelled()]
+    return next((found for found in failed if found is not None and not isinstance(found, InvalidTxnState)), error)
 
 
 def _whoami() -> str:
