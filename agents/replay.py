@@ -87,32 +87,23 @@ def run(
         CoreError: the core fails on an event.
     """
     partition = Partition(0, 1, {f"policy/{policy}": body}, tenant=tenant)
-    sources: dict[int, Raw] = {}  # by offset; the events of the batch that is being folded
     outputs: dict[str, list[bytes]] = {topic: [] for topic in _ANSWERS}
-    refused: list[tuple[Raw, Output]] = []
+    refused: dict[int, Output] = {}  # by offset
     reported = 0
-    for commit in replay(_traced(play(raws if as_is else in_order(raws), policy), sources), partition):
+    raws_played = raws if as_is else in_order(raws)
+    for commit in replay(play(raws_played, policy), partition):
         for topic, messages in commit.outputs.items():
             if topic in outputs:
                 outputs[topic].extend(message.value for message in messages)
             else:
-                refused.extend((sources[int(dict(message.headers)["offset"])], message) for message in messages)
+                refused.update((int(dict(message.headers)["offset"]), message) for message in messages)
         read = partition.position.counts.read
         if read - reported >= _REPORT:
             reported = read
             folded(read)
-            for offset in [offset for offset in sources if offset < commit.offset]:
-                del sources[offset]
     for found in outputs.values():
         found.sort(key=_order)
-    return Replayed(partition, outputs, _located(raws, refused))
-
-
-def _traced(steps: Iterator[Play], sources: dict[int, Raw]) -> Iterator[Play]:
-    for offset, step in enumerate(steps):
-        if step.raw is not None:
-            sources[offset] = step.raw
-        yield step
+    return Replayed(partition, outputs, _located(raws, play(raws_played, policy), refused))
 
 
 def _order(document: bytes) -> tuple[str, str]:
@@ -120,9 +111,11 @@ def _order(document: bytes) -> tuple[str, str]:
     return envelope.time, envelope.id
 
 
-def _located(raws: Sequence[Raw], refused: Sequence[tuple[Raw, Output]]) -> list[Refused]:
+def _located(raws: Sequence[Raw], steps: Iterator[Play], refused: dict[int, Output]) -> list[Refused]:
     """Where in the input each refused event stood: the same object, since equal bytes may be refused once only."""
-    wanted = {id(raw): message for raw, message in refused}
+    if not refused:
+        return []
+    wanted = {id(raw): refused[offset] for offset, (_, raw) in enumerate(steps) if offset in refused}
     found = []
     for index, raw in enumerate(raws):
         message = wanted.get(id(raw))

@@ -28,7 +28,7 @@ from pipeline.sums import Cells
 from pipeline.units import DAY, HOUR
 from pipeline.user import Deadline, Happening, earliest_wake, step, withdraws_consent
 from schemas.codec import decode_skip
-from schemas.control import Adopt, Domain, Gap, Hold, Pause, Release, Resume, Tick
+from schemas.control import CONTROL_KEY, Adopt, Domain, Gap, Hold, Pause, Release, Resume, Tick
 from schemas.partitioner import partition_of
 
 LATE_LIMIT: Final = 7 * DAY
@@ -153,7 +153,7 @@ class Partition:
             if record.offset < position.offset:
                 continue
             try:
-                if is_control(record):
+                if (record.headers or record.key == CONTROL_KEY) and is_control(record):
                     if not self._skip(record):
                         yield from self._control(record)
                 elif skips and self._skip(record):
