@@ -20,7 +20,7 @@ from agents.statecheck import differences, invariants
 from pipeline.control import is_control
 from pipeline.partition import Partition
 from pipeline.position import Position, decode_position
-from pipeline.records import LogRecord
+from pipeline.records import Headers, LogRecord
 from schemas.codec import DECODE_ERRORS, decode_control
 from schemas.control import Gap
 
@@ -153,21 +153,26 @@ def _half_folded(actual: Position, table: dict[bytes, bytes]) -> bool:
 
 def _outputs_before(evidence: Evidence, number: int, offset: int) -> Iterator[Message]:
     for topic, partitions in evidence.outputs.items():
-        name = "offset" if topic == "deadletters" else "rekindle-offset"
         for record in partitions[number]:
-            told = dict(record.headers)
-            if topic == "deadletters" and told.get("stage") in _OTHERS:
-                continue
-            if int(told.get(name, b"-1")) < offset:
+            source = source_offset(topic, record.headers)
+            if source is not None and source < offset:
                 yield topic, record.key or b"", record.value or b"", tuple(record.headers)
 
 
+def source_offset(topic: str, headers: Headers) -> int | None:
+    """Offset of the record that led to an output; None: no worker wrote it."""
+    told = dict(headers)
+    if topic == "deadletters" and told.get("stage") in _OTHERS:
+        return None
+    return int(told.get("offset" if topic == "deadletters" else "rekindle-offset", b"-1"))
+
+
 def _compare(number: int, expected: Counter[Message], actual: Counter[Message], findings: Findings) -> None:
-    missing = Counter(_identity(message) for message in (expected - actual).elements())
-    known = {_identity(message) for message in expected}
+    missing = Counter(identity_of(message) for message in (expected - actual).elements())
+    known = {identity_of(message) for message in expected}
     surplus: Counter[str] = Counter()
     for message in (actual - expected).elements():
-        identity = _identity(message)
+        identity = identity_of(message)
         surplus[identity] += 1
         if missing[identity] > 0:
             missing[identity] -= 1
@@ -180,7 +185,7 @@ def _compare(number: int, expected: Counter[Message], actual: Counter[Message], 
             findings.wrong += 1
             findings.note(f"partition {number}: nothing in the log leads to {_words(message, identity)}")
     for message in expected:
-        identity = _identity(message)
+        identity = identity_of(message)
         for _ in range(missing.pop(identity, 0)):
             findings.lost += 1
             findings.note(f"partition {number}: lost: {_words(message, identity)}")
@@ -193,8 +198,8 @@ class _WithId(msgspec.Struct):
 _with_id = msgspec.json.Decoder(_WithId).decode
 
 
-def _identity(message: Message) -> str:
-    """Topic and id; of a dead letter topic and place."""
+def identity_of(message: Message) -> str:
+    """Which output a message is: topic and id; of a dead letter topic and place."""
     topic, _, value, headers = message
     if topic == "deadletters":
         told = dict(headers)

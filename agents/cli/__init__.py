@@ -32,6 +32,9 @@ COMMANDS: Final = {
     "deadletters": ("deadletters", "List what was refused, or send it again."),
     "replay": ("replay", "Run a history from files through the core; what would have happened."),
     "dump": ("dump", "Write all topics to files."),
+    "snapshot": ("snapshot", "Write the state and the registry to files; verify such files."),
+    "restore": ("snapshot", "Write a snapshot into an empty deployment."),
+    "rebuild": ("snapshot", "Write a lost state anew, from a snapshot and the log."),
     "verify": ("verify", "Replay the log and compare it with the state and all outputs."),
     "doctor": ("doctor", "Look at this machine, the brokers, the topics and the policy."),
 }

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 from agents.exits import Exit, Refusal
 from agents.failpoints import Failpoints
 from agents.kafka.core import Core
-from agents.kafka.store import Registry, Source, probe_source, read_table, reader
+from agents.kafka.read import open_logs
+from agents.kafka.store import Registry, Source, check_source, probe_source, read_table, reader
 from agents.kafka.transactions import Fenced, Transactions
 from agents.log import logger
 from agents.memory import trim
@@ -140,7 +141,9 @@ class Owner:
                 source = await probe_source(consumer, self._source, self.number, last[0] if last else None)
             trim()
             offset = core.offset
-            if offset >= 0:
+            if offset < 0:
+                await self._refuse_lost(source.earliest)
+            else:
                 self._check(offset, last, source)
                 if source.earliest > offset:  # an operator accepts it
                     await terms.announce_gap(self.number, offset, source.earliest)
@@ -178,20 +181,21 @@ class Owner:
 
     def _check(self, offset: int, last: tuple[int, int, int] | None, source: Source) -> None:
         where = f"{self._source} partition {self.number}"
-        recreated = f"{where} was recreated: {{}}; restore it, or start anew with an empty {self._state}"
-        if source.end < offset:
-            ends = f"it ends at {source.end}, and the state has folded up to {offset}"
-            raise Refusal(Exit.RECREATED, recreated.format(ends))
-        if last is not None and source.record is not None and source.record != last[1:]:
-            raise Refusal(Exit.RECREATED, recreated.format(f"its record {last[0]} is not the one that was folded"))
-        if last is not None and source.record is None and source.earliest <= last[0]:
-            raise Refusal(Exit.RECREATED, recreated.format(f"its record {last[0]} is missing"))
-        if source.earliest > offset and not self._terms.accept_gap:
+        check_source(where, self._state, offset, last, source, accept_gap=self._terms.accept_gap)
+
+    async def _refuse_lost(self, earliest: int) -> None:
+        """Without a state a partition begins at the start of its log. If the group has come further, the state was
+        lost, and all of what was sent would be sent again.
+        """
+        async with open_logs(self._terms.options) as logs:
+            reported = (await logs.group_offsets(self._terms.app_id, self._source)).get(self.number, 0)
+        if reported > earliest:
             line = (
-                f"{where}: records {offset} to {source.earliest - 1} were deleted before they were read; "
-                "lengthen its retention, and start with --accept-gap to go on without them"
+                f"{self._state} partition {self.number} is empty, and {self._terms.app_id} has folded "
+                f"{self._source} up to {reported}: the state was lost; stop all workers and run: rekindle rebuild "
+                "(only to send everything again: kafka-consumer-groups.sh --delete-offsets)"
             )
-            raise Refusal(Exit.GAP, line)
+            raise Refusal(Exit.RECREATED, line)
 
     async def hold(self) -> None:
         """Stop folding and commit what was folded; an owner that can't is dropped. For a revocation."""

@@ -1,5 +1,6 @@
 """Reading whole logs: committed records only, all partitions of a topic at once, surely to the end."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from time import monotonic
@@ -7,7 +8,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import UnknownTopicOrPartitionError, for_code
+from aiokafka.errors import GroupCoordinatorNotAvailableError, UnknownTopicOrPartitionError, for_code
 
 from agents.exits import Exit, Refusal
 from agents.kafka.store import reader
@@ -62,6 +63,40 @@ class Logs:
     async def stable_ends(self, topic: str) -> dict[int, int]:
         """The offset up to which no transaction is open: where whole transactions end, if there is one producer."""
         return _by_number(await self._committed.end_offsets(await self._all(topic)))
+
+    async def cluster(self) -> str:
+        """The cluster's id."""
+        return str((await self._admin.describe_cluster())["cluster_id"])
+
+    async def members(self, group: str) -> int:
+        """How many consumers a group has; one that was killed counts until its session has ended.
+
+        Raises:
+            KafkaError: it may not be described.
+        """
+        coordinator = await self._coordinator(group)
+        (answer,) = await self._admin.describe_consumer_groups([group], group_coordinator_id=coordinator)
+        code, _group, _state, _kind, _protocol, members = answer.groups[0][:6]
+        if code:
+            raise for_code(code)(f"group {group}")
+        return len(members)
+
+    async def group_offsets(self, group: str, topic: str) -> dict[int, int]:
+        """The offset that a group has committed in each partition; those without one are left out."""
+        coordinator, places = await self._coordinator(group), await self._all(topic)
+        found = await self._admin.list_consumer_group_offsets(group, coordinator, places)
+        return {tp.partition: place.offset for tp, place in found.items() if place.offset >= 0}
+
+    async def _coordinator(self, group: str) -> int:
+        """Node id; on a new cluster the topic of the groups is made by the first question for it."""
+        deadline = monotonic() + _PATIENCE
+        while True:
+            try:
+                return int(await self._admin.find_coordinator(group))
+            except GroupCoordinatorNotAvailableError:
+                if monotonic() > deadline:
+                    raise
+                await asyncio.sleep(0.2)
 
     async def _all(self, topic: str) -> list[TopicPartition]:
         return [TopicPartition(topic, number) for number in range(await self.count(topic))]

@@ -125,6 +125,38 @@ async def probe_source(consumer: AIOKafkaConsumer, topic: str, partition: int, o
     return Source(earliest, end, fingerprint)
 
 
+def check_source(
+    where: str, state: str, offset: int, last: tuple[int, int, int] | None, source: Source, *, accept_gap: bool
+) -> None:
+    """Nothing if a source partition is the one that was folded, and holds all that is to be folded next.
+
+    Args:
+        where: its name, for a person.
+        state: full name of the state topic.
+        offset: next record to fold.
+        last: offset, timestamp and CRC of the last record folded.
+        source: of `probe_source` for that record.
+        accept_gap: records before its earliest are given up.
+
+    Raises:
+        Refusal: the topic was recreated, or there is a gap.
+    """
+    recreated = f"{where} was recreated: {{}}; restore it, or start anew with an empty {state}"
+    if source.end < offset:
+        ends = f"it ends at {source.end}, and the state has folded up to {offset}"
+        raise Refusal(Exit.RECREATED, recreated.format(ends))
+    if last is not None and source.record is not None and source.record != last[1:]:
+        raise Refusal(Exit.RECREATED, recreated.format(f"its record {last[0]} is not the one that was folded"))
+    if last is not None and source.record is None and source.earliest <= last[0]:
+        raise Refusal(Exit.RECREATED, recreated.format(f"its record {last[0]} is missing"))
+    if source.earliest > offset and not accept_gap:
+        line = (
+            f"{where}: records {offset} to {source.earliest - 1} were deleted before they were read; "
+            "lengthen its retention, and start with --accept-gap to go on without them"
+        )
+        raise Refusal(Exit.GAP, line)
+
+
 def record_crc(key: bytes | None, value: bytes | None) -> int:
     """CRC-32 of a record's key, then its value."""
     return crc32(value or b"", crc32(key or b""))

@@ -12,6 +12,7 @@ from pipeline.units import DAY, HOUR
 from tests.builders import tick
 from tests.faults.feed import crowd
 from tests.faults.harness import SESSION, Cluster, Worker, kill_publisher
+from tests.faults.loss import lose_state
 
 NAMES: Final = ("one", "two")
 CROWD: Final = 100_000
@@ -124,6 +125,7 @@ UNDER_LOAD: Final[dict[str, Fault]] = {
     "join and leave": join_and_leave,
     "publisher killed": kill_publisher,
     "broker restart": restart_broker,
+    "state lost": lose_state,
 }
 SWEEP: Final = "kill in_sweep"
 LIVE_SWEEP: Final = "kill in_live_sweep"

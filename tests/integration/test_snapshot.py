@@ -1,0 +1,229 @@
+"""Snapshot, restore and rebuild on a real Kafka: whatever was lost comes back, and nothing is sent twice."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kafka import TopicPartition
+from kafka.admin import KafkaAdminClient
+
+from agents.exits import Exit
+from agents.kafka.connection import client_options
+from agents.kafka.read import open_logs
+from agents.local import LocalKafka
+from schemas.control import Domain
+from tests.faults.loss import recreate
+from tests.integration.test_cli import ROOT, Rekindle, event, tick
+
+USERS = 40
+
+
+@pytest.fixture
+def rekindle(kafka: LocalKafka, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rekindle:
+    """A deployment of 4 partitions: a policy, 40 users and a dead letter, which no worker has seen yet."""
+    monkeypatch.setenv("REKINDLE_APP_ID", prefix.rstrip("."))
+    command = Rekindle(kafka.bootstrap, prefix, tmp_path)
+    command("topics", "create", "--partitions", "4")
+    command.say(Domain("played"), tick(0))
+    command("policy", "publish", command.policy(), "--live")
+    send(command, (event(f"user-{n}", n / 1000) for n in range(USERS)))
+    return command
+
+
+def send(command: Rekindle, events: Iterable[dict[str, Any]]) -> None:
+    command("send", "-", text="\n".join(map(json.dumps, events)))
+
+
+def works(command: Rekindle, *days: float) -> None:
+    """A worker folds everything, with ticks at these days, and the oracle agrees."""
+    with command.worker():
+        command.say(*(tick(day) for day in days))
+        findings = command.agrees()
+    assert findings["ok"], findings["details"]
+
+
+def sent(command: Rekindle, topic: str = "triggers") -> int:
+    """How many there are; none twice."""
+    lines = command("tail", topic, "-n", "9999", "--json").stdout.splitlines()
+    found = Counter(json.loads(line)["id"] for line in lines)
+    assert set(found.values()) <= {1}
+    return len(found)
+
+
+def cut(command: Rekindle) -> None:
+    """Retention deletes everything in the user topic."""
+    admin = KafkaAdminClient(**client_options(command.settings))
+    admin.delete_records({TopicPartition(command.settings.topic("users"), n): -1 for n in range(4)})
+    admin.close()
+
+
+def killed(command: Rekindle, failpoint: str, *words: str | Path) -> None:
+    """A command as a process that dies at a failpoint."""
+    process = subprocess.run(
+        [sys.executable, "-m", "agents.cli", *command.options, *map(str, words)],
+        cwd=ROOT,
+        env=os.environ | {"REKINDLE_FAILPOINT": failpoint},
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert process.returncode == -signal.SIGKILL, process.stderr
+
+
+def visible(command: Rekindle) -> int:
+    """Committed records of the state topic, as far as no transaction hides them."""
+
+    async def count() -> int:
+        async with open_logs(client_options(command.settings)) as logs:
+            state = command.settings.topic("state")
+            ends = await logs.stable_ends(state)
+            return sum([len(records) async for _, records in logs.read(state, await logs.starts(state), ends)])
+
+    return asyncio.run(count())
+
+
+async def reported(command: Rekindle) -> None:
+    """Until the group has told of every partition how far it is, as it does every two seconds."""
+    settings = command.settings
+    async with open_logs(client_options(settings)) as logs, asyncio.timeout(20):
+        while len(await logs.group_offsets(settings.app_id, settings.topic("users"))) < 4:  # noqa: ASYNC110
+            await asyncio.sleep(0.2)
+
+
+def test_a_snapshot_comes_back_and_the_workers_go_on_from_it(rekindle: Rekindle, tmp_path: Path) -> None:
+    folder = tmp_path / "snapshot"
+    works(rekindle, 8, 15)
+    taken = rekindle.json("snapshot", "--out", folder)
+    assert sum(part["users"] for part in taken["parts"]) == USERS
+    assert rekindle.json("snapshot", "--check", folder) == taken
+    assert "never written over" in rekindle("snapshot", "--out", folder, code=Exit.USAGE).stderr
+    assert "is not empty" in rekindle("restore", folder, code=Exit.TOPICS).stderr
+    recreate(rekindle.settings, 4, "state", "registry")
+    killed(rekindle, "after_changelog:2", "restore", folder)
+    assert visible(rekindle) == 0
+    killed(rekindle, "before_commit", "restore", folder)
+    assert visible(rekindle) == 0
+    assert "restored: 40 users in 4 partitions" in rekindle("restore", folder).stdout
+    assert visible(rekindle) == sum(part["file"]["records"] for part in taken["parts"])
+    assert len(rekindle.json("policy", "history")) == 1
+    works(rekindle, 30)
+    assert sent(rekindle) == USERS
+    assert sent(rekindle, "outcomes") == USERS
+
+
+def test_what_does_not_fit_is_refused(rekindle: Rekindle, kafka: LocalKafka, prefix: str, tmp_path: Path) -> None:
+    folder = tmp_path / "snapshot"
+    works(rekindle, 8)
+    rekindle("snapshot", "--out", folder)
+    with rekindle.worker():
+        rekindle.say(tick(9))
+        rekindle.agrees()
+        assert "stop them first" in rekindle("restore", folder, code=Exit.USAGE).stderr
+        assert "stop them first" in rekindle("rebuild", code=Exit.USAGE).stderr
+
+    others = {n: Rekindle(kafka.bootstrap, f"{n}{prefix}", tmp_path) for n in (4, 8)}
+    for count, other in others.items():
+        assert "does not exist" in other("restore", folder, code=Exit.TOPICS).stderr
+        other("topics", "create", "--partitions", str(count))
+    assert "8 partitions, and the snapshot 4" in others[8]("restore", folder, code=Exit.PARTITIONS).stderr
+    assert "was recreated: it ends at 0" in others[4]("restore", folder, code=Exit.RECREATED).stderr
+    others[4].say(Domain("played"), *(tick(day / 10) for day in range(100)))
+    send(others[4], (event(f"user-{n}", n / 1000) for n in range(USERS)))
+    said = others[4]("restore", folder, code=Exit.RECREATED).stderr
+    assert "is not the one that was folded" in said
+    assert "is not the one that was folded" in others[4]("rebuild", "--from", folder, code=Exit.RECREATED).stderr
+
+    works(rekindle, 15)
+    recreate(rekindle.settings, 4, "state")
+    assert "use `rekindle rebuild`" in rekindle("restore", folder, code=Exit.RECREATED).stderr
+    cut(rekindle)
+    assert "were deleted before they were read" in rekindle("restore", folder, code=Exit.GAP).stderr
+    assert "a newer snapshot is needed" in rekindle("rebuild", "--from", folder, code=Exit.GAP).stderr
+    assert "a snapshot is needed (--from)" in rekindle("rebuild", code=Exit.GAP).stderr
+    path = folder / "state-002.jsonl.gz"
+    path.write_bytes(path.read_bytes()[:-9] + b"x" + path.read_bytes()[-8:])
+    for words in (["snapshot", "--check"], ["restore"], ["rebuild", "--from"]):
+        assert "state-002.jsonl.gz was changed" in rekindle(*words, folder, code=Exit.USAGE).stderr
+    assert visible(rekindle) == 0
+
+
+@pytest.mark.parametrize("from_snapshot", [True, False])
+def test_a_lost_state_is_rebuilt_and_nothing_is_sent_twice(
+    rekindle: Rekindle, tmp_path: Path, *, from_snapshot: bool
+) -> None:
+    works(rekindle, 8)
+    rekindle("snapshot", "--out", tmp_path / "snapshot")
+    source: list[str | Path] = ["--from", tmp_path / "snapshot"] if from_snapshot else []
+    send(rekindle, (event(f"late-{n}", 8 + n / 1000) for n in range(10)))
+    works(rekindle, 15)
+    assert sent(rekindle) == USERS
+    recreate(rekindle.settings, 4, "state")
+    send(rekindle, (event(f"user-{n}", 15 + n / 1000) for n in range(5)))  # nobody has folded these
+    killed(rekindle, "after_changelog:3", "rebuild", *source)
+    assert visible(rekindle) == 0
+    done = rekindle.json("rebuild", *source)
+    assert (done["missing"], done["surplus"], done["sent"]) == ([], [], 0)
+    assert done["users"] == USERS + 10
+    assert sent(rekindle) == USERS
+    works(rekindle, 23, 31)
+    assert sent(rekindle) == USERS + 10
+    assert sent(rekindle, "decisions") == USERS + 10 + 5  # the five are back, and their cooldown lasts
+
+
+def test_what_was_never_sent_is_named_and_sent_only_when_asked(rekindle: Rekindle) -> None:
+    works(rekindle, 8, 15)
+    assert sent(rekindle, "decisions") == sent(rekindle) == USERS
+    recreate(rekindle.settings, 4, "state", "triggers")  # decisions tell how far the workers were
+    refused = rekindle("rebuild", code=Exit.BUG).stderr
+    assert "40 outputs are missing" in refused
+    assert visible(rekindle) == 0
+    done = rekindle.json("rebuild", "--missing", "send")
+    assert len(done["missing"]) == done["sent"] == USERS
+    works(rekindle)
+    assert sent(rekindle) == USERS
+
+    rekindle.say(tick(40))
+    works(rekindle)
+    recreate(rekindle.settings, 4, "state", "triggers")
+    done = rekindle.json("rebuild", "--missing", "send")  # nobody wants a trigger that has expired
+    assert (len(done["missing"]), done["sent"]) == (USERS, 0)
+
+
+def test_a_worker_does_not_begin_anew_when_its_state_was_lost(rekindle: Rekindle) -> None:
+    with rekindle.worker():
+        rekindle.say(tick(8), tick(15))
+        rekindle.agrees()
+        asyncio.run(reported(rekindle))
+    recreate(rekindle.settings, 4, "state")
+    process = subprocess.run(
+        [sys.executable, "-m", "agents.cli", *rekindle.options, "worker"],
+        cwd=ROOT,
+        env=os.environ | {"REKINDLE_METRICS_PORT": "0"},
+        capture_output=True,
+        text=True,
+        timeout=40,
+        check=False,
+    )
+    assert process.returncode == Exit.RECREATED, process.stderr
+    assert "the state was lost; stop all workers and run: rekindle rebuild" in process.stderr
+    rekindle("rebuild")
+    works(rekindle, 30)
+    assert sent(rekindle) == USERS
+
+
+def test_without_a_log_that_reaches_back_an_operator_may_go_on(rekindle: Rekindle) -> None:
+    works(rekindle, 8, 15)
+    recreate(rekindle.settings, 4, "state")
+    cut(rekindle)
+    rekindle("policy", "publish", rekindle.policy(), "--live")
+    done = rekindle.json("rebuild", "--accept-gap")
+    assert (done["missing"], done["sent"]) == ([], 0)
+    assert sent(rekindle) == USERS
