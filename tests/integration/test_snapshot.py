@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,20 @@ import pytest
 from kafka import TopicPartition
 from kafka.admin import KafkaAdminClient
 
-from agents.exits import Exit
+from agents.evidence import gather
+from agents.exits import Exit, Refusal
+from agents.kafka.bulk import one_transaction
 from agents.kafka.connection import client_options
 from agents.kafka.read import open_logs
 from agents.local import LocalKafka
+from agents.rebuild import rebuild
+from agents.snapshot import take
+from pipeline.partition import Partition
+from pipeline.units import DAY, HOUR
 from schemas.control import Domain
+from tests.builders import tick as feed_tick
+from tests.faults.feed import TOGETHER, crowd
+from tests.faults.harness import BROKER_SETTINGS, Cluster
 from tests.faults.loss import recreate
 from tests.integration.test_cli import ROOT, Rekindle, event, tick
 
@@ -227,3 +236,50 @@ def test_without_a_log_that_reaches_back_an_operator_may_go_on(rekindle: Rekindl
     done = rekindle.json("rebuild", "--accept-gap")
     assert (done["missing"], done["sent"]) == ([], 0)
     assert sent(rekindle) == USERS
+
+
+@pytest.fixture
+def quick(broker_folder: Path) -> Iterator[LocalKafka]:
+    """A broker that lets workers have short sessions."""
+    with LocalKafka(broker_folder / "quick", heap_mb=384, settings=BROKER_SETTINGS) as broker:
+        yield broker
+
+
+async def test_lost_in_the_middle_of_a_sweep(quick: LocalKafka, prefix: str, tmp_path: Path) -> None:
+    """12,000 users fall due on one tick; of a third the decisions are committed when worker and state are lost."""
+    async with Cluster(quick, prefix, tmp_path, "sweep", partitions=1, policy=TOGETHER) as cluster:
+        settings, start = cluster.settings, cluster.feed.time
+        await cluster.send([(0, feed_tick(start)), *crowd(1, 12_000, start, HOUR)])
+        worker = cluster.start("one")
+        assert (await cluster.check()).ok
+        await cluster.terminate(worker)
+        await cluster.send([(0, feed_tick(start + DAY + 4 * HOUR))])
+
+        left = await gather(settings, wait=0)
+        partition = Partition(0, 1, left.registry, topic=left.source)
+        partition.restore(left.state[0].items())
+        commits = []
+        for _ in partition.fold(left.inputs[0]):  # the first slices may wake nobody
+            commits.append(partition.commit())
+            if commits[-1].outputs:
+                break
+        half = commits[-1]
+        assert half.offset == left.inputs[0][-1].offset
+        async with one_transaction(client_options(settings), "half", seconds=20) as bulk:
+            for topic, messages in half.outputs.items():
+                await bulk.append(settings.topic(topic), 0, iter(messages))
+            for commit in commits:
+                await bulk.append(settings.topic("state"), 0, ((key, value, []) for key, value in commit.changelog))
+
+        await take(settings, tmp_path / "half")
+        await asyncio.to_thread(recreate, settings, 1, "state")
+        for source in (None, tmp_path / "half"):
+            with pytest.raises(Refusal, match="outputs are missing"):
+                await rebuild(settings, source)
+        done = await rebuild(settings, tmp_path / "half", missing="send")
+        assert len(half.outputs["decisions"]) + sum("decisions" in line for line in done.missing) == 12_000
+        assert done.sent == len(done.missing)
+        assert done.surplus == []
+        cluster.start("one")
+        found = await cluster.check()
+        assert found.ok, found.words
