@@ -72,8 +72,25 @@ class Goal(msgspec.Struct, gc=False):
     window_end: str
 
 
+class Content(msgspec.Struct, gc=False):
+    """What to show: a new feature, or items by their id."""
+
+    feature_id: str | None = None
+    items: list[str] = []
+
+
+class Perk(msgspec.Struct, gc=False):
+    """What is offered, and how much of its budget is reserved for it, in minor units of the reporting currency."""
+
+    id: str
+    reserved: int
+
+
 class RecallData(msgspec.Struct, kw_only=True, gc=False):
-    """What was considered about one user under one rule; triggers and decisions share it."""
+    """What was considered about one user under one rule; triggers and decisions share it.
+
+    `content`, `perk` and `tier` have their place in the contract; no rule sets them yet.
+    """
 
     rule_id: str
     rule_version: str
@@ -91,6 +108,9 @@ class RecallData(msgspec.Struct, kw_only=True, gc=False):
     explain: list[Gate]
     evidence: Evidence
     goal: Goal
+    tier: str | None = None
+    content: Content | None = None
+    perk: Perk | None = None
 
 
 class Trigger(CloudEvent, kw_only=True, gc=False):

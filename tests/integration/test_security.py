@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic, sleep, time
+from uuid import uuid4
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
@@ -85,10 +86,11 @@ class Deployment:
 
 @pytest.fixture(scope="module")
 def deployment(broker_folder: Path) -> Iterator[Deployment]:
-    secure = SecureKafka(broker_folder / "secure")
+    folder = broker_folder / f"secure-{uuid4().hex[:6]}"  # each module that takes this fixture has one of its own
+    secure = SecureKafka(folder)
     with secure.kafka:
         deployment = Deployment(secure)
-        policy = broker_folder / "secure" / "policy.yaml"
+        policy = folder / "policy.yaml"
         policy.write_text(POLICY)
         code, said = deployment.run("rekindle-publisher", "policy", "publish", policy, "--live")
         assert code == 0, said
