@@ -1,4 +1,4 @@
-"""The faults, by name: each is done to a cluster of two workers, and returns when the fault itself is over."""
+"""Faults of workers, time and the broker: each is done to two workers, and returns when the fault itself is over."""
 
 import asyncio
 import signal
@@ -7,12 +7,15 @@ from time import time
 from typing import Final
 
 from agents.kafka.connection import client_options
+from agents.kafka.publish import publish_control
 from agents.kafka.read import open_logs
+from pipeline.position import CORE_VERSION
 from pipeline.units import DAY, HOUR
+from schemas.control import Adopt
 from tests.builders import tick
 from tests.faults.feed import crowd
-from tests.faults.harness import SESSION, Cluster, Worker, kill_publisher
-from tests.faults.loss import lose_state
+from tests.faults.harness import SESSION, Cluster
+from tests.faults.processes import NEXT_RELEASE, THIS_RELEASE, Process
 
 NAMES: Final = ("one", "two")
 CROWD: Final = 100_000
@@ -33,7 +36,7 @@ def at_failpoint(point: str) -> Fault:
 
     async def fault(cluster: Cluster) -> None:
         spec = f"{point}:{cluster.random.randint(1, 6)}"
-        await _died(cluster, await _replace(cluster, cluster.random.choice(NAMES), spec))
+        await cluster.replaced(await _replace(cluster, cluster.random.choice(NAMES), spec))
 
     return fault
 
@@ -82,7 +85,7 @@ async def sweep(cluster: Cluster) -> None:
     cluster.feed.time += DAY + 4 * HOUR
     await cluster.send([(number, tick(cluster.feed.time)) for number in range(cluster.partitions)])
     for worker in workers:
-        await _died(cluster, worker)
+        await cluster.replaced(worker)
 
 
 async def live_sweep(cluster: Cluster) -> None:
@@ -102,32 +105,18 @@ async def live_sweep(cluster: Cluster) -> None:
             await asyncio.sleep(0.2)  # until every partition was ticked
 
 
-async def _replace(cluster: Cluster, name: str, failpoint: str | None = None) -> Worker:
+async def rolling_upgrade(cluster: Cluster) -> None:
+    """The workers are replaced, one after the other, by those of a release that knows one core more, or back; then the
+    log says which core it means: the one of both.
+    """
+    for name in NAMES:
+        await cluster.terminate(cluster.workers[name])
+        cluster.start(name, program=cluster.random.choice((NEXT_RELEASE, THIS_RELEASE)))
+        await cluster.ready()
+        await cluster.pause()
+    await publish_control(cluster.settings, Adopt(core=CORE_VERSION))
+
+
+async def _replace(cluster: Cluster, name: str, failpoint: str | None = None) -> Process:
     await cluster.terminate(cluster.workers[name])
     return cluster.start(name, failpoint)
-
-
-async def _died(cluster: Cluster, worker: Worker) -> None:
-    """Until the worker has killed itself at its failpoint and the supervisor has started it anew."""
-    async with asyncio.timeout(60):
-        while cluster.workers[worker.name] is worker:  # noqa: ASYNC110 a process tells nobody
-            await asyncio.sleep(0.05)
-
-
-UNDER_LOAD: Final[dict[str, Fault]] = {
-    "kill": kill,
-    "kill after_changelog": at_failpoint("after_changelog"),
-    "kill after_triggers": at_failpoint("after_triggers"),
-    "kill before_commit": at_failpoint("before_commit"),
-    "kill after_commit": at_failpoint("after_commit"),
-    "sigterm": terminate,
-    "zombie": zombie,
-    "join and leave": join_and_leave,
-    "publisher killed": kill_publisher,
-    "broker restart": restart_broker,
-    "state lost": lose_state,
-}
-SWEEP: Final = "kill in_sweep"
-LIVE_SWEEP: Final = "kill in_live_sweep"
-ALONE: Final = ("broker restart", SWEEP)
-"""What other clusters on the same broker or machine would feel."""

@@ -1,87 +1,41 @@
 """Workers as processes on a real Kafka, steady input, and the oracle that looks for the traces of a fault."""
 
 import asyncio
-import os
 import signal
-import subprocess
-import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from time import monotonic
-from typing import Any, Final, Self
+from typing import Final, NamedTuple, Self
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
+from agents.evidence import gather, unfolded
 from agents.exits import Exit, Refusal
 from agents.kafka.admin import create_topics, delete_topics, plan
 from agents.kafka.publish import publish_control, publish_policy
 from agents.local import LocalKafka
 from agents.oracle import Findings, verify
-from agents.process import spawn_bound
 from agents.settings import load_settings
 from schemas.control import Domain, Pause, Resume, TimeDomain
 from tests.faults.feed import POLICY, Feed, Placed
+from tests.faults.processes import THIS_RELEASE, Process, launch
 
-ROOT: Final = Path(__file__).parents[2]
 SESSION: Final = 3.0  # s; the broker must allow it (BROKER_SETTINGS)
 BROKER_SETTINGS: Final = {"group.min.session.timeout.ms": "1000"}
 _HOUR_SECONDS: Final = 0.12  # a virtual hour of the feed
 _PATIENCE: Final = 90.0  # s until everything is folded
 _RESTARTED: Final = {-signal.SIGKILL, Exit.NO_BROKER, Exit.FENCED, Exit.SEND}  # what a supervisor restarts after
 
-_WORKER: Final = (
-    "import sys; from agents.app import run; from agents.settings import load_settings; sys.exit(run(load_settings()))"
-)
-_PUBLISHER: Final = """
-import asyncio, sys
-from aiokafka import AIOKafkaProducer
-from schemas.control import CONTROL_KEY, control_headers
 
-async def main(brokers, topic, count):
-    identity = dict(transactional_id=topic + "-killed", transaction_timeout_ms=3000)
-    producer = AIOKafkaProducer(bootstrap_servers=brokers, **identity)
-    await producer.start()
-    for body in (b'{"type":"resume"}', b'{"type":"pause"}'):
-        await producer.begin_transaction()
-        kind = body.decode().split('"')[3]
-        for number in range(count):
-            await producer.send_and_wait(topic, body, CONTROL_KEY, number, headers=control_headers(kind))
-        if kind == "resume":
-            await producer.commit_transaction()
-    print("open", flush=True)
-    await asyncio.sleep(60)
+class Detour(NamedTuple):
+    """Ports of a second way to the broker: its clients are told to come to `outside`; it listens on `inside`."""
 
-asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))
-"""
-"""Leaves a committed transaction, then an open one that would stop all sending."""
-
-
-@dataclass
-class Worker:
-    """A worker process. `planned`: its end is waited for by a fault, so the supervisor leaves it alone."""
-
-    name: str
-    process: subprocess.Popen[Any]
-    log: Path
-    begins: int
-    """Where its part of the log begins, bytes."""
-    planned: bool = False
-
-    @property
-    def ready(self) -> bool:
-        """Whether it has opened a partition."""
-        return b"partition_ready" in self.said
-
-    @property
-    def said(self) -> bytes:
-        """What it has written to its log."""
-        with self.log.open("rb") as log:
-            log.seek(self.begins)
-            return log.read()
+    outside: int
+    inside: int
 
 
 @dataclass
@@ -114,6 +68,7 @@ class Cluster:
         partitions: of the user topic.
         policy: adopted at the beginning.
         domain: of the log; only `played` can be fed.
+        detour: the broker's second way, if it has one.
     """
 
     def __init__(
@@ -126,18 +81,21 @@ class Cluster:
         partitions: int = 4,
         policy: str = POLICY,
         domain: TimeDomain = "played",
+        detour: Detour | None = None,
     ) -> None:
         self.kafka = kafka
+        self.detour = detour
+        self.folder = folder
         self.random = Random(seed)
-        self.workers: dict[str, Worker] = {}
+        self.workers: dict[str, Process] = {}
+        """By name; also what stands beside the workers."""
         self.ends: list[tuple[str, int]] = []
-        """Ends that the supervisor saw: (worker, exit code)."""
+        """Ends that the supervisor saw: (name, exit code)."""
         self.partitions = partitions
         self.settings = load_settings(brokers=kafka.bootstrap, topic_prefix=prefix, app_id=prefix.strip("."))
         self.feed = Feed(seed, partitions)
         self._policy = policy
         self._domain = domain
-        self._folder = folder
         self._failures: list[str] = []
         self._feeding = asyncio.Event()
         self._fed = asyncio.Event()
@@ -145,7 +103,7 @@ class Cluster:
 
     async def __aenter__(self) -> Self:
         """Create the topics, publish time domain and policy; no worker runs yet."""
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
         client = {"bootstrap_servers": self.kafka.bootstrap}
         await asyncio.to_thread(create_topics, client, plan(self.settings.topic_prefix, self.partitions))
         if self._domain == "played":
@@ -171,46 +129,59 @@ class Cluster:
                 delete_topics, {"bootstrap_servers": self.kafka.bootstrap}, self.settings.topic_prefix
             )
 
-    # ---- workers
+    # ---- processes
 
-    def start(self, name: str, failpoint: str | None = None) -> Worker:
-        """Start a worker, or start it anew; `failpoint` as in REKINDLE_FAILPOINT."""
-        log = self._folder / f"{name}.log"
+    def start(
+        self, name: str, failpoint: str | None = None, *, program: str = THIS_RELEASE, brokers: str | None = None
+    ) -> Process:
+        """Start a worker.
+
+        Args:
+            name: of its own; who had it has ended.
+            failpoint: as in REKINDLE_FAILPOINT; of this start only.
+            program: of which release it is.
+            brokers: another way to the broker.
+        """
         own = {
-            "BROKERS": self.kafka.bootstrap,
-            "TOPIC_PREFIX": self.settings.topic_prefix,
-            "APP_ID": self.settings.app_id,
             "SESSION_TIMEOUT": str(SESSION),
             "TRANSACTION_TIMEOUT": "5",
             "COMMIT_INTERVAL": "0.1",
             "TICK_AFTER": "1",
-            "METRICS_PORT": "0",
-            "FAILPOINT": failpoint,
         }
-        env = {key: value for key, value in os.environ.items() if not key.startswith("REKINDLE_")}
-        env |= {f"REKINDLE_{key}": value for key, value in own.items() if value}
-        with log.open("ab") as out:
-            begins = out.tell()
-            process = spawn_bound([sys.executable, "-c", _WORKER], stdout=out, stderr=out, env=env, cwd=ROOT)
-        self.workers[name] = worker = Worker(name, process, log, begins)
-        return worker
+        own |= {"FAILPOINT": failpoint} if failpoint else {}
+        own |= {"BROKERS": brokers} if brokers else {}
+        return self._launch(name, ["-c", program], own, "partition_ready")
+
+    def beside(self, *words: str, sign: str, **settings: str) -> Process:
+        """Start a command that stands beside the workers, named by its first word; `sign`: what it logs once ready."""
+        return self._launch(words[0], ["-m", "agents.cli", *words], settings, sign)
+
+    def _launch(self, name: str, command: Sequence[str], own: Mapping[str, str], sign: str) -> Process:
+        ours = {
+            "BROKERS": self.kafka.bootstrap,
+            "TOPIC_PREFIX": self.settings.topic_prefix,
+            "APP_ID": self.settings.app_id,
+            "METRICS_PORT": "0",
+        }
+        self.workers[name] = launch(name, command, {**ours, **own}, self.folder / f"{name}.log", sign)
+        return self.workers[name]
 
     async def ready(self) -> None:
-        """Until every worker has a partition."""
+        """Until every worker has a partition, and whatever else runs does its work."""
         async with asyncio.timeout(60):
             while not all(worker.ready for worker in self.workers.values() if not worker.planned):  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
 
-    async def terminate(self, worker: Worker) -> None:
-        """SIGTERM, once it listens to it: the worker ends with 0 within 10 s."""
+    async def terminate(self, worker: Process) -> None:
+        """SIGTERM, once it listens to it: the process ends with 0 within 10 s."""
         worker.planned = True
         async with asyncio.timeout(30):
-            while b"Starting" not in worker.said:  # noqa: ASYNC110
+            while not worker.listens:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
         worker.process.terminate()
         await self.ended(worker, 0, 10)
 
-    async def ended(self, worker: Worker, expected: int, seconds: float) -> None:
+    async def ended(self, worker: Process, expected: int, seconds: float) -> None:
         """Wait for a planned end; another code, or none, is a failure."""
         deadline = monotonic() + seconds
         while worker.process.poll() is None and monotonic() < deadline:  # noqa: ASYNC110 a process tells nobody
@@ -220,8 +191,14 @@ class Cluster:
             worker.process.kill()
         if code != expected:
             self._failures.append(
-                f"{worker.name} ended with {code} instead of {expected} within {seconds:.0f} s: {_last(worker)}"
+                f"{worker.name} ended with {code} instead of {expected} within {seconds:.0f} s: {worker.last_words}"
             )
+
+    async def replaced(self, worker: Process) -> None:
+        """Until it has died and the supervisor has started it anew."""
+        async with asyncio.timeout(60):
+            while self.workers[worker.name] is worker:  # noqa: ASYNC110 a process tells nobody
+                await asyncio.sleep(0.05)
 
     async def _supervise(self) -> None:
         while True:
@@ -232,9 +209,14 @@ class Cluster:
                     continue
                 self.ends.append((worker.name, code))
                 if code not in _RESTARTED:
-                    self._failures.append(f"{worker.name} ended with {code}: {_last(worker)}")
+                    self._failures.append(f"{worker.name} ended with {code}: {worker.last_words}")
                 await asyncio.sleep(0.3)
-                self.start(worker.name)
+                self._restart(worker)
+
+    def _restart(self, worker: Process) -> None:
+        if not worker.planned:  # meanwhile
+            env = {key: value for key, value in worker.env.items() if key != "FAILPOINT"}
+            self._launch(worker.name, worker.command, env, worker.sign)
 
     # ---- input
 
@@ -273,6 +255,14 @@ class Cluster:
 
     # ---- the look at it
 
+    async def rest(self) -> None:
+        """Stop the feed, and wait until everything is folded."""
+        self._feeding.clear()
+        await self._fed.wait()
+        evidence = await gather(self.settings, wait=_PATIENCE)
+        left = sum(map(unfolded, evidence.inputs.values(), evidence.state.values()))
+        assert not left, f"{left} records were not folded within {_PATIENCE:.0f} s"
+
     async def check(self) -> Check:
         """Stop the feed, wait until everything is folded, and ask the oracle."""
         self._feeding.clear()
@@ -290,28 +280,5 @@ class Cluster:
         return Check(findings, failures)
 
     def last_words(self) -> list[str]:
-        """The last line that each worker wrote."""
-        return [f"{worker.name}: {_last(worker)}" for worker in self.workers.values()]
-
-
-def _last(worker: Worker) -> str:
-    lines = worker.log.read_text(errors="replace").splitlines()
-    return lines[-1][:500] if lines else "it said nothing"
-
-
-async def kill_publisher(cluster: Cluster) -> None:
-    """A transactional publisher is killed with its transaction open at the tail of every partition."""
-    command = [
-        sys.executable,
-        "-c",
-        _PUBLISHER,
-        cluster.kafka.bootstrap,
-        cluster.settings.topic("users"),
-        str(cluster.partitions),
-    ]
-    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, cwd=ROOT)
-    assert process.stdout is not None
-    said = await asyncio.wait_for(process.stdout.readline(), 20)
-    process.kill()
-    await process.wait()
-    assert said == b"open\n"
+        """The last line that each process wrote."""
+        return [f"{worker.name}: {worker.last_words}" for worker in self.workers.values()]

@@ -13,7 +13,8 @@ from agents.kafka.connection import client_options
 from agents.kafka.read import open_logs
 from agents.settings import Settings
 from agents.snapshot import take
-from tests.faults.harness import ROOT, Cluster
+from tests.faults.harness import Cluster
+from tests.faults.processes import ROOT
 
 _REBUILD = """
 import asyncio, sys
@@ -44,7 +45,7 @@ async def lose_state(cluster: Cluster) -> None:
     the log alone; now and then the rebuilding is killed, too, in the middle.
     """
     settings = cluster.settings
-    snapshot = cluster._folder / f"snapshot-{uuid4().hex[:6]}"
+    snapshot = cluster.folder / f"snapshot-{uuid4().hex[:6]}"
     await take(settings, snapshot)
     await cluster.pause(0.5, 3.0)
     for worker in list(cluster.workers.values()):
@@ -71,7 +72,7 @@ async def lose_state(cluster: Cluster) -> None:
 async def _rebuild(cluster: Cluster, source: str, failpoint: str = "") -> int:
     settings = cluster.settings
     where = (settings.brokers, settings.topic_prefix, settings.app_id, failpoint, source)
-    with (cluster._folder / "rebuild.log").open("ab") as log:
+    with (cluster.folder / "rebuild.log").open("ab") as log:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-c", _REBUILD, *where, cwd=ROOT, stdout=log, stderr=log
         )

@@ -11,24 +11,13 @@ from agents.cli import control, main
 from agents.exits import Exit
 from agents.local import LocalKafka
 from pipeline.position import CORE_VERSION
-from tests.faults import harness
-from tests.faults.harness import BROKER_SETTINGS, Cluster, Worker
+from tests.faults.harness import BROKER_SETTINGS, Cluster
+from tests.faults.processes import NEXT_RELEASE, Process
 
 NEXT = CORE_VERSION + 1
-RELEASE_N1 = (
-    "import pipeline.position as position; position.CORE_VERSION += 1\n"  # it knows one more; else it is this release
-    "import sys; from agents.app import run; from agents.settings import load_settings; sys.exit(run(load_settings()))"
-)
 
 
-def start_next(cluster: Cluster, name: str, monkeypatch: pytest.MonkeyPatch) -> Worker:
-    """A worker of the next release: it writes N's rows and means what N means until the log says otherwise."""
-    with monkeypatch.context() as release:
-        release.setattr(harness, "_WORKER", RELEASE_N1)
-        return cluster.start(name)
-
-
-async def stop(worker: Worker) -> None:
+async def stop(worker: Process) -> None:
     """As a supervisor does for an upgrade."""
     worker.planned = True
     worker.process.send_signal(signal.SIGTERM)
@@ -47,7 +36,7 @@ async def test_a_rolling_upgrade_under_load_and_the_core_by_a_message(
             cluster.go()
             await asyncio.sleep(2)
             for number, worker in enumerate(old):  # both releases side by side, twice
-                next_ = start_next(cluster, f"n1-{number}", monkeypatch)
+                next_ = cluster.start(f"n1-{number}", program=NEXT_RELEASE)
                 await asyncio.sleep(2)
                 await stop(worker)
                 await asyncio.sleep(2)

@@ -7,21 +7,15 @@ from contextlib import asynccontextmanager, suppress
 from time import monotonic, time
 from typing import Any
 
-import msgspec
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
 from agents.kafka.publish import publish_control, publish_policy
 from agents.settings import Settings
+from agents.views.agreement import agree
 from agents.views.connection import redis_client
-from agents.views.keys import Names, root_of
 from agents.views.metrics import ViewMetrics
 from agents.views.projector import Projector
-from agents.views.recent import PER_USER, Place
-from pipeline.state import decode_row
-from pipeline.sums import merge
-from pipeline.sums.base import decode_key
-from schemas.codec import rfc3339
 from schemas.control import Domain, Tick
 from tests.builders import POLICY, at, event, identify, order
 from tests.integration.shell_log import ShellLog, until
@@ -107,60 +101,11 @@ class Deployment(ShellLog):
                 task.cancel()
                 await redis.aclose()
 
-    async def differences(self, most: int = 20_000) -> str:
-        """How the views differ from the state topic and the decisions topic; empty: they don't."""
-        redis: Any = Redis.from_url(self.redis_url)
-        try:
-            current = await redis.get(root_of(self.prefix).current)
-            if current is None:
-                return "no views"
-            names = Names(root_of(self.prefix), current.decode())
-            partials, there, wanted = [], {}, []
-            for number in range(self.partitions):
-                table: dict[bytes, bytes] = {}
-                for record in await self.read("state", number):
-                    if record.value is None:
-                        table.pop(record.key, None)
-                    else:
-                        table[record.key] = record.value
-                rows = {key[1:]: value for key, value in table.items() if key[:1] == b"u"}
-                there |= rows
-                if await redis.hgetall(names("users", number)) != rows:
-                    return f"users of partition {number}"
-                if await redis.hget(names("positions"), number) != table.get(b"p"):
-                    return f"position of partition {number}"
-                cells = {key[1:]: value for key, value in table.items() if key[:1] == b"s"}
-                partials.append({decode_key(k): msgspec.msgpack.decode(v) for k, v in cells.items()})
-                said = await self.read("decisions", number)
-                wanted += [(Place(record.timestamp, number, record.offset).encode(), record) for record in said]
-            wholes = {}
-            for name in ("channels", "growth", "stage", "risk", "decisions", "outcomes"):
-                found = await redis.hgetall(names("sum", name))
-                wholes |= {decode_key(k): msgspec.msgpack.decode(v) for k, v in found.items()}
-            if wholes != merge(partials):
-                return "sums"
-            places, of_user = {}, {}
-            for place, record in sorted(wanted, key=lambda pair: pair[0], reverse=True)[:most]:
-                of_user.setdefault(record.key, []).append(place)
-                start = msgspec.json.decode(record.value)["data"]["episode"]["start"]
-                row = decode_row(there[record.key]) if record.key in there else None
-                theirs = row is not None and start >= rfc3339(row.activity.first)  # not of one who was erased
-                if theirs and len(of_user[record.key]) <= PER_USER:
-                    places[place] = record.value
-            if await redis.hgetall(names("documents")) != places:
-                return "decisions"
-            if sorted(await redis.zrange(names("decisions"), 0, -1)) != sorted(places):
-                return "places"
-            return ""
-        finally:
-            await redis.aclose()
-
     async def agrees(self, patience: float = 15.0) -> float:
         """Wait until the views show everything; how long that took, s."""
         began = monotonic()
-        while found := await self.differences():
-            assert monotonic() - began < patience, f"the views differ after {patience} s: {found}"
-            await asyncio.sleep(0.2)
+        found = await agree(self.settings(), patience)
+        assert not found, f"the views differ after {patience} s: {found}"
         return monotonic() - began
 
     async def residue(self, word: bytes) -> list[bytes]:
