@@ -17,8 +17,9 @@ from agents.demo.audience import Audience
 from agents.demo.place import kafka, run_folder
 from agents.demo.player import Player
 from agents.demo.staff import Staff
-from agents.demo.summary import Result, report, what_next
+from agents.demo.summary import Reader, Result, report, what_next
 from agents.demo.view import Scene, line, picture, save_picture
+from agents.demo.window import Window, window
 from agents.exits import Exit, Refusal
 from agents.kafka.connection import client_options
 from agents.kafka.publish import publish_policy
@@ -112,7 +113,7 @@ class Demo:
             work.result()
 
     async def _work(self, settings: Settings, where: str, folder: Path, raws: Sequence[Raw]) -> None:
-        async with Player(settings, DEMO_PARTITIONS, raws) as player:
+        async with window(settings, folder, self._say) as readers, Player(settings, DEMO_PARTITIONS, raws) as player:
             await player.declare()
             await publish_policy(settings, POLICY.read_bytes())
             self._say("starting two workers")
@@ -120,16 +121,23 @@ class Demo:
             watching = [asyncio.create_task(audience.run()), asyncio.create_task(staff.watch())]
             try:
                 await staff.ready(DEMO_PARTITIONS)
+                if readers is not None:  # now: it is the workers that the history waits for
+                    readers.start()
                 playing = asyncio.create_task(self._play(settings, player, audience, staff))
                 watching.append(playing)
                 await self._show(watching, playing, lambda: _scene(where, player, audience, staff, len(raws)))
                 self._say("asking the oracle: the whole log once more through the core, and everything compared")
-                result = Result(audience.counts, audience.stages, audience.sums, await verify(settings))
+                findings = await verify(settings)
+                user = audience.recent[-1].subject if audience.recent else None
+                views = None if readers is None else await readers.errors(user)
+                result = Result(audience.counts, audience.stages, audience.sums, findings, views)
                 self._console.print(report(result, wide=self._console.width >= _WIDE))
                 self._code = Exit.BUG if result.errors else Exit.OK
                 if not self._options.leave:
-                    self._console.print(what_next(settings, [member.metrics for member in staff.members]))
-                    await self._linger(staff)
+                    metrics = [member.metrics for member in staff.members]
+                    reader = Reader(settings) if readers is None else Reader(readers.settings, readers.api, user)
+                    self._console.print(what_next(reader, metrics))
+                    await self._linger(staff, readers)
             finally:
                 for task in watching:
                     task.cancel()
@@ -179,14 +187,16 @@ class Demo:
             if live:
                 live.stop()
 
-    async def _linger(self, staff: Staff) -> None:
-        """Stay until cancelled; tell of workers that end."""
-        ended: set[int] = set()
+    async def _linger(self, staff: Staff, readers: Window | None) -> None:
+        """Stay until cancelled; tell of what ends."""
+        ended: set[str] = set()
         while True:
-            for member in staff.members:
-                if not member.alive and member.number not in ended:
-                    ended.add(member.number)
-                    self._say(f"worker {member.number} ended with code {member.process.returncode}")
+            codes = {f"worker {member.number}": member.process.poll() for member in staff.members}
+            codes |= {part.name: part.code for part in readers.parts} if readers else {}
+            for name, code in codes.items():
+                if code is not None and name not in ended:
+                    ended.add(name)
+                    self._say(f"{name} ended with code {code}")
             await asyncio.sleep(0.5)
 
 

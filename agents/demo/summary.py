@@ -1,5 +1,6 @@
 """What the demo ends with: the counts, the users, the decisions, who came back, the channels, and if it all adds up."""
 
+import os
 import shlex
 import shutil
 import sys
@@ -36,6 +37,8 @@ class Result:
     stages: Mapping[str, int]
     sums: Mapping[tuple[str, Dims], Sequence[int]]
     findings: Findings
+    views: Sequence[str] | None = None
+    """What is wrong with what readers see; None: there are no views."""
 
     @property
     def errors(self) -> list[str]:
@@ -56,7 +59,7 @@ class Result:
             found.append("the oracle disagrees")
         if self.findings.behind:
             found.append(f"{self.findings.behind:,} records are not folded yet")
-        return [*found, *self.findings.details[:10]]
+        return [*found, *(self.views or ()), *self.findings.details[:10]]
 
 
 def report(result: Result, *, wide: bool) -> RenderableType:
@@ -168,6 +171,11 @@ def _verdict(result: Result) -> RenderableType:
         f"state errors {findings.state_errors}"
     )
     text.append(f"   ({findings.read:,} records replayed, all compared)", "dim")
+    text.append("\nviews   ", style="bold")
+    if result.views is None:
+        text.append("off: there is no Redis")
+    else:
+        text.append("they differ" if result.views else "every row, sum and decision in Redis is the one in Kafka")
     for error in result.errors:
         text.append(f"\n✗ {error}", style="bold red")
     if not result.errors:
@@ -175,18 +183,49 @@ def _verdict(result: Result) -> RenderableType:
     return text
 
 
-def what_next(settings: Settings, metrics: Sequence[str | None]) -> RenderableType:
+@dataclass(frozen=True)
+class Reader:
+    """Somebody in another terminal: what to tell commands, the API's address, and a user who was to be recalled."""
+
+    settings: Settings
+    api: str | None = None
+    user: str | None = None
+
+    @property
+    def exports(self) -> list[str]:
+        """Variables that commands need there."""
+        names = ("brokers", "topic_prefix", *(("redis_url",) if self.api else ()))
+        return [
+            f"{variable}={shlex.quote(value)}"
+            for name in names
+            for variable, value in ((f"REKINDLE_{name.upper()}", getattr(self.settings, name)),)
+            if variable in os.environ or value != Settings.model_fields[name].default
+        ]
+
+    def questions(self, rekindle: str) -> list[tuple[str, str]]:
+        """What to ask the API and the views, and what the answer is."""
+        if self.api is None:
+            return []
+        of_user = [
+            (f"curl {self.api}/users/{self.user}", "the API: a user, their risk, and why they are recalled"),
+            (f"{rekindle} explain user {self.user}", "the same in words, gate by gate"),
+        ]
+        return [
+            *(of_user if self.user else ()),
+            (f"curl {self.api}/channels", "day by day: what brought customers and revenue"),
+            (f"curl {self.api}/growth", "day by day: new, retained, returned, dormant"),
+        ]
+
+
+def what_next(reader: Reader, metrics: Sequence[str | None]) -> RenderableType:
     """Commands that work while the demo is up, as they have to be typed in another terminal."""
-    exports = [
-        f"REKINDLE_{name.upper()}={shlex.quote(getattr(settings, name))}"
-        for name in ("brokers", "topic_prefix")
-        if getattr(settings, name) != Settings.model_fields[name].default
-    ]
+    exports = reader.exports
     rekindle = shlex.quote(_program())
     grid = Table.grid(padding=(0, 3, 0, 0))
     grid.add_column(no_wrap=True)
     grid.add_column(style="dim", no_wrap=True, overflow="ellipsis")
     for command, says in (
+        *reader.questions(rekindle),
         (f"{rekindle} tail triggers", "what was to be sent, each with its reason"),
         (f"{rekindle} tail decisions --json", "every gate, value and threshold of each user considered"),
         (f"{rekindle} tail outcomes", "who came back"),

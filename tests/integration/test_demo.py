@@ -1,5 +1,6 @@
 """The demo as a newcomer runs it: its summary, its exit code, and that nothing is left behind."""
 
+import json
 import os
 import re
 import signal
@@ -8,11 +9,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.request import urlopen
 
 import psutil
 import pytest
 
 from agents.local import LocalKafka, home
+from agents.settings import load_settings
 
 DEMO = (sys.executable, "-P", "-m", "agents.cli", "demo")
 
@@ -83,6 +86,7 @@ def test_the_history_is_played_a_worker_is_killed_and_everything_adds_up(
     assert code == 0, said
     assert "read 6,947 = applied 6,919 + duplicate 24 + rejected 4" in said
     assert "lost 0, wrong 0, duplicate 0, state errors 0" in said
+    assert "views   every row, sum and decision in Redis is the one in Kafka" in said
     assert "everything adds up" in said
     assert re.search(r"dormant +2,127 +90%", said)
     assert re.search(r"newsletter +0 .*2,432", said)
@@ -102,13 +106,47 @@ def test_a_kafka_of_yours_is_used_and_left_as_it_was(
     assert found, said
     assert "everything adds up" in said
     command = [*DEMO[:-1], "--brokers", kafka.bootstrap, "--prefix", found[1]]
-    for args in (["verify"], ["tail", "triggers", "-n", "3"], ["deadletters", "list"]):
-        done = subprocess.run([*command, *args], capture_output=True, text=True, check=False, timeout=60)
+    user, env = ask_the_api(said)
+    for args in (
+        *(["verify"], ["tail", "triggers", "-n", "3"], ["deadletters", "list"]),
+        *(["explain", "user", user], ["user", user]),
+    ):
+        done = subprocess.run([*command, *args], env=env, capture_output=True, text=True, check=False, timeout=60)
         assert done.returncode == 0, done.stderr
+    processes = family(demo)
     demo.send_signal(signal.SIGINT)
     assert demo.wait(40) == 0, (tmp_path / "out").read_text()
+    assert not left(processes)
     with admin_client({"bootstrap_servers": kafka.bootstrap}) as admin:
         assert not [topic for topic in admin.list_topics() if topic.startswith("yours.")]
+
+
+def ask_the_api(said: str) -> tuple[str, dict[str, str]]:
+    """Ask all that the demo proposes; the user who was to be recalled, and the environment of a terminal beside it."""
+    asked = dict(re.findall(r"curl (http://127\.0\.0\.1:\d+/(users|channels|growth)\S*)", said))
+    assert sorted(asked.values()) == ["channels", "growth", "users"]
+    answers = {}
+    for address, what in asked.items():
+        with urlopen(address, timeout=10) as answer:  # noqa: S310 our own on loopback
+            answers[what] = json.load(answer)
+    assert answers["channels"]["items"]
+    assert answers["growth"]["items"]
+    user = answers["users"]["user"]
+    assert f"explain user {user}" in said
+    assert any(decision["data"]["decision"] == "send" for decision in answers["users"]["decisions"])
+    return user, os.environ | dict(re.findall(r"(REKINDLE_REDIS_URL)=(\S+)", said))
+
+
+async def test_without_a_redis_the_demo_says_that_there_are_no_views(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from agents.demo import window
+
+    said: list[str] = []
+    monkeypatch.setattr(window, "find_server", lambda: None)
+    async with window.window(load_settings(), tmp_path, said.append) as readers:
+        assert readers is None
+    assert "views and API are off" in said[0]
 
 
 @pytest.mark.parametrize("moment", ["starting Kafka", "1997-0"])
@@ -120,6 +158,9 @@ def test_after_a_kill_nothing_is_left_running(
     time.sleep(1.0)
     processes = family(demo)
     assert processes
+    if moment != "starting Kafka":
+        said = [" ".join(process.cmdline()) for process in processes]
+        assert all(any(word in each for each in said) for word in ("redis", "agents.cli views", "agents.cli api")), said
     demo.kill()
     demo.wait()
     assert not left(processes)
