@@ -1,7 +1,9 @@
 """The figures by their names in bench.json, and what each is to reach."""
 
+from pathlib import Path
 from typing import Final
 
+import msgspec
 from rich.table import Table
 
 Found = dict[str, float]
@@ -31,17 +33,33 @@ _RATIOS: Final[dict[str, tuple[str, str | None, str, tuple[str, float]]]] = {
 }
 
 
+def of_record() -> Found:
+    """The figures that README.md of this folder has, measured by whoever wrote them there."""
+    return msgspec.json.decode(Path(__file__).with_name("figures.json").read_bytes(), type=Found)
+
+
 def drawn(found: Found) -> Table:
-    """The figures with their targets, as far as they were measured."""
-    table = Table("figure", "what", "measured", "target", "", box=None, pad_edge=False, header_style="bold")
+    """The figures with their targets, as far as they were measured, beside those of record."""
+    columns = ("figure", "what", "measured", "of record", "target", "")
+    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    last = of_record()
     for name, (what, unit, target) in TARGETS.items():
         if name in found:
-            table.add_row(name, f"{what} ({unit})", shown(found[name]), *_verdict(found[name], target))
+            before = shown(last[name]) if name in last else ""
+            table.add_row(name, f"{what} ({unit})", shown(found[name]), before, *_verdict(found[name], target))
     for name, (top, less, bottom, target) in _RATIOS.items():
-        if {top, bottom} <= found.keys() and (less is None or less in found):
-            ratio = (found[top] - (found[less] if less else 0.0)) / found[bottom]
-            table.add_row(name, "ratio", shown(ratio), *_verdict(ratio, target))
+        ratio = _ratio(found, top, less, bottom)
+        if ratio is not None:
+            before = _ratio(last, top, less, bottom)
+            shown_before = "" if before is None else shown(before)
+            table.add_row(name, "ratio", shown(ratio), shown_before, *_verdict(ratio, target))
     return table
+
+
+def _ratio(found: Found, top: str, less: str | None, bottom: str) -> float | None:
+    if not {top, bottom} <= found.keys() or (less is not None and less not in found):
+        return None
+    return (found[top] - (found[less] if less else 0.0)) / found[bottom]
 
 
 def shown(figure: float) -> str:
