@@ -9,9 +9,18 @@ from uuid import uuid4
 
 import psutil
 import pytest
+from hypothesis import HealthCheck, settings
 
 from agents.local import LocalKafka, home
 from agents.process import follow_parent
+
+# Examples of a property: a fixed set by default, other ones and more of them with REKINDLE_HYPOTHESIS=ci or deep. No
+# deadline: a busy machine is no failure.
+_COMMON = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+settings.register_profile("default", _COMMON, max_examples=200, derandomize=True, database=None)
+settings.register_profile("ci", _COMMON, max_examples=1_000, print_blob=True)
+settings.register_profile("deep", _COMMON, max_examples=20_000, print_blob=True)
+settings.load_profile(os.environ.get("REKINDLE_HYPOTHESIS", "default"))
 
 
 def pytest_configure() -> None:
