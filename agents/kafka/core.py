@@ -4,30 +4,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 
-class Record(Protocol):
-    """A record of the source; aiokafka's own record objects satisfy it."""
-
-    @property
-    def offset(self) -> int:
-        """Offset in its partition."""
-
-    @property
-    def timestamp(self) -> int:
-        """The broker's append time, ms."""
-
-    @property
-    def key(self) -> bytes | None:
-        """Key."""
-
-    @property
-    def value(self) -> bytes | None:
-        """Value."""
-
-    @property
-    def headers(self) -> Sequence[tuple[str, bytes]]:
-        """Headers."""
-
-
 class Snapshot(Protocol):
     """What has accumulated since the last commit."""
 
