@@ -15,7 +15,8 @@ _D7, _D30, _D90 = _DECAY
 
 class Activity(msgspec.Struct, array_like=True, gc=False):
     """`first`, `last` in ms; `days` active days; `c7 c30 c90` active days decayed with that half-life as of the last
-    active day; `ring`: bit i = active i days before the last; `dark`: the partition's dark hours before `last`.
+    active day; `ring`: bit i = active i days before the last; `dark` and `dark_first`: the partition's dark hours
+    before `last` and before `first`.
     """
 
     first: int = 0
@@ -29,6 +30,7 @@ class Activity(msgspec.Struct, array_like=True, gc=False):
     last_id: str = ""
     order_day: int = -1
     activated: bool = False
+    dark_first: int = 0
 
 
 def observe(activity: Activity, time: int, dark: int) -> bool:
@@ -41,7 +43,7 @@ def observe(activity: Activity, time: int, dark: int) -> bool:
         activity.first = activity.last = time
         activity.days = activity.ring = 1
         activity.c7 = activity.c30 = activity.c90 = 1.0
-        activity.dark = dark
+        activity.dark = activity.dark_first = dark
         return True
     day = time // DAY
     if time >= activity.last:
@@ -61,7 +63,8 @@ def observe(activity: Activity, time: int, dark: int) -> bool:
         return True
     ago = activity.last // DAY - day
     uncounted = not activity.ring >> ago & 1 if ago < RING_DAYS else day < activity.first // DAY
-    activity.first = min(activity.first, time)
+    if time < activity.first:
+        activity.first, activity.dark_first = time, dark
     if uncounted:
         activity.days += 1
         if ago < RING_DAYS:

@@ -14,21 +14,55 @@ from pipeline.lifecycle import UNSEEN
 STATE_VERSION: Final = 1
 FIRST_EPOCH: Final = 0x10000
 TOP_BUCKET: Final = 9
+MAX_ORDER_DAYS: Final = 24
+MAX_ITEMS: Final = 8
 
 
 class Profile(msgspec.Struct, array_like=True, gc=False):
-    """What an identify call said, as far as it matters for recall. `at`: when consent was last stated, ms."""
+    """What an identify call said, as far as it matters for recall. `at`: when consent was last stated, ms.
+
+    `unreachable`: channel -> when a message there bounced (ms); a delivery or a click takes it back.
+    """
 
     timezone: str | None = None
     locale: str | None = None
     unsubscribed: bool = False
     consent: dict[str, bool] = {}
     at: int = 0
+    unreachable: dict[str, int] = {}
+
+
+class Contact(msgspec.Struct, array_like=True, gc=False):
+    """A message that was sent, or would have been in a holdout, within the last 7 days. `at` in ms, `channel`, the
+    trigger's id; `heard`: bits of `pipeline.feedback.KINDS` that were reported of it.
+    """
+
+    at: int
+    channel: str
+    trigger_id: str
+    heard: int = 0
+
+
+class Pending(msgspec.Struct, array_like=True, gc=False):
+    """A decision that waits: a postponed one, or the next step of a contact (then without reasons).
+
+    `at`: when it is tried again, `deadline`: when it first fell due, both in real ms; `episode` is the start of the
+    episode; `reasons`: what has stood in the way so far.
+    """
+
+    rule: str
+    step: int
+    episode: int
+    deadline: int
+    at: int
+    reasons: list[str] = []
 
 
 class Recall(msgspec.Struct, array_like=True, gc=False):
     """The recall section. `episode`: start of the silence that is owned by a rule (ms, 0: none). The rest is the last
-    measured contact: `decided_at` its deadline, `window_end` the end of its goal window (0: the outcome is written).
+    measured contact: `decided_at` when it was decided, `window_end` the end of its goal window (0: the outcome is
+    written), `stratum` the share and salt by which its arm was drawn; `program` and `withheld` are stratum and arm of
+    the draw over all rules ("": there is none).
     """
 
     episode: int = 0
@@ -40,10 +74,51 @@ class Recall(msgspec.Struct, array_like=True, gc=False):
     window_end: int = 0
     goal: str | None = None
     returned_at: int = 0
+    stratum: str = ""
+    program: str = ""
+    withheld: bool = False
+    contacts: list[Contact] = []
+    pending: list[Pending] = []
+
+
+class Orders(msgspec.Struct, array_like=True, gc=False):
+    """What the user bought: `count` of orders, `spent` of the priced ones (minor units of the reporting currency).
+
+    `recent`: (day, orders, spent) of order days within the last 365 days, oldest first, at most `MAX_ORDER_DAYS`:
+    beyond that the two oldest become one, dated by the later. `items`: (item, times, last in ms), at most `MAX_ITEMS`.
+    """
+
+    count: int = 0
+    spent: int = 0
+    recent: list[tuple[int, int, int]] = []
+    items: list[tuple[str, int, int]] = []
+
+
+class Check(msgspec.Struct, array_like=True, gc=False):
+    """A score that waits for its truth: P(no event) in percent, told at `at` for `horizon` (ms), by `model`."""
+
+    model: str
+    percent: int
+    at: int
+    horizon: int
+
+
+class Membership(msgspec.Struct, array_like=True, gc=False):
+    """A segment that the user is in, and since when (ms)."""
+
+    segment: str
+    since: int
+
+
+class Groups(msgspec.Struct, array_like=True, gc=False):
+    """The segments that the user is in, by the policy's order, and the tier ("": none)."""
+
+    segments: list[Membership] = []
+    tier: str = ""
 
 
 class UserState(msgspec.Struct, array_like=True, gc=False):
-    """One user, or one anonymous visitor (`known` false).
+    """One user, or one anonymous visitor (`known` false). At most 15 fields: with more, msgpack's header grows.
 
     `wake`: hour of the next wake-up; `epoch`: number of the adoption by which it was set. Both are above 2^16, so
     they have a fixed width, and `schedule_of` reads them without decoding the row. `decided`: silence deadlines
@@ -62,6 +137,9 @@ class UserState(msgspec.Struct, array_like=True, gc=False):
     journey: Journey = msgspec.field(default_factory=Journey)
     recall: Recall | None = None
     profile: Profile | None = None
+    orders: Orders | None = None
+    groups: Groups | None = None
+    check: Check | None = None
 
 
 encode_row = msgspec.msgpack.Encoder().encode
