@@ -1,14 +1,41 @@
 """Churn models.
 
-A model is a frozen struct of its parameters, in one file. A line in `MODELS` makes the policy know it, and the
-conformance suite (`tests/unit/test_risk_conformance.py`) runs on it by itself.
+A model is a frozen struct of its parameters, in one file, and a line in a registry here; the conformance suite
+(`tests/unit/test_risk_conformance.py`) runs on it by itself. `MODELS` are those whose parameters a policy can state,
+for P(alive) in closed form; `CHURN_MODELS` are those that `rekindle fit` learns: P(no event in a horizon), calibrated.
 """
 
 from typing import Final, Protocol
 
-from pipeline.risk.mbg import FAR, MbgNbd
+import msgspec
 
-__all__ = ["FAR", "MODELS", "MbgNbd", "RiskModel"]
+from pipeline.risk.calibration import Calibration
+from pipeline.risk.crossing import crossing
+from pipeline.risk.logistic import Logistic
+from pipeline.risk.mbg import FAR, Mbg, MbgNbd
+from pipeline.risk.model import ChurnModel, Features, Sample, Term, TooLittle, silence_start
+from pipeline.risk.recency import Recency
+
+__all__ = [
+    "CHURN_MODELS",
+    "FAR",
+    "MODELS",
+    "AnyModel",
+    "Calibration",
+    "ChurnModel",
+    "Features",
+    "Logistic",
+    "Mbg",
+    "MbgNbd",
+    "Recency",
+    "RiskModel",
+    "Sample",
+    "Term",
+    "TooLittle",
+    "crossing",
+    "from_json",
+    "silence_start",
+]
 
 
 class RiskModel(Protocol):
@@ -33,3 +60,20 @@ class RiskModel(Protocol):
 
 MODELS: Final[dict[str, type[RiskModel]]] = {"mbg": MbgNbd}
 """Name in the policy (`risk.model`) -> model."""
+
+AnyModel = Recency | Mbg | Logistic
+"""Told apart in JSON by `kind`: name and version of its form."""
+
+CHURN_MODELS: Final[dict[str, type[AnyModel]]] = {model.name: model for model in (Recency, Mbg, Logistic)}
+"""Name -> model that can be fitted."""
+
+_decoder: Final[msgspec.json.Decoder[AnyModel]] = msgspec.json.Decoder(AnyModel)
+
+
+def from_json(body: bytes) -> ChurnModel:
+    """A model of `ChurnModel.to_json`.
+
+    Raises:
+        ValueError: no such model, or of a form that this release doesn't know; the message says what is wrong.
+    """
+    return _decoder.decode(body)
