@@ -12,7 +12,7 @@ import msgspec
 import xxhash
 
 from pipeline.lifecycle import STAGES
-from pipeline.policy import PAliveBelow, Policy, Rule
+from pipeline.policy import PAliveBelow, Policy, Rule, Silence
 from pipeline.state import FIRST_EPOCH, Recall, UserState
 from pipeline.sums import DECISIONS, OUTCOMES, Fact
 from pipeline.sums.outcomes import DECIDED, MEASURED, RECALLED, RETURNED, VALUE
@@ -69,9 +69,9 @@ def rule_deadlines(state: UserState, policy: Policy) -> list[Due]:
     found = []
     for order, rule in enumerate(policy.rules):
         when = rule.when
-        if not isinstance(when, PAliveBelow):
+        if isinstance(when, Silence):
             found.append(Due(start + when.after, order, rule))
-        elif activity.days >= when.min_active_days:
+        elif isinstance(when, PAliveBelow) and activity.days >= when.min_active_days:
             lived = activity.last - activity.first
             crossing = policy.risk.crossing(activity.days - 1, lived, when.threshold)
             found.append(Due(start + max(when.min_silence, crossing - lived), order, rule))
@@ -127,7 +127,7 @@ def decide(
         explain.append(Gate("p_alive", round(p_alive(state, due.at, context.policy), 4), when.threshold, True))
         explain.append(Gate("active_days", activity.days, when.min_active_days, True))
         explain.append(Gate("silence_days", round(silence / DAY, 3), round(when.min_silence / DAY, 3), True))
-    else:
+    elif isinstance(when, Silence):
         explain.append(Gate("silence_days", round(silence / DAY, 3), round(when.after / DAY, 3), True))
 
     gate("still_silent", revealed_by == "clock", "returned", "returned")

@@ -26,6 +26,7 @@ POLICY: Final = """
 version: 1
 mode: live
 salt: test
+consent: {email: {basis: opt_out, trait: email}}
 rules:
   - id: silent
     when: {silence: 30d}

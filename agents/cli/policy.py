@@ -8,7 +8,7 @@ from agents.cli.base import Failure, Group, as_json, emit, run, settings_of, tab
 from agents.exits import Exit, Refusal
 from agents.kafka.publish import Publication, history, publish_policy, read_registry
 from agents.settings import Settings
-from pipeline.policy import PAliveBelow, Policy, PolicyError, Rule, parse
+from pipeline.policy import InSegment, NotActivated, PAliveBelow, Policy, PolicyError, RiskAbove, Rule, Silence, parse
 from pipeline.units import DAY
 
 _file = click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
@@ -129,7 +129,14 @@ def _show(compiled: Policy) -> None:
 
 
 def _when(rule: Rule) -> str:
-    when = rule.when
-    if isinstance(when, PAliveBelow):
-        return f"P(alive) < {when.threshold:g}, after {when.min_silence / DAY:g} d of silence"
-    return f"after {when.after / DAY:g} d of silence"
+    match rule.when:
+        case Silence(after=after):
+            return f"after {after / DAY:g} d of silence"
+        case PAliveBelow(threshold=threshold, min_silence=least):
+            return f"P(alive) < {threshold:g}, after {least / DAY:g} d of silence"
+        case RiskAbove(threshold=threshold, min_silence=least):
+            return f"risk >= {threshold:g}, after {least / DAY:g} d of silence"
+        case NotActivated(after=after):
+            return f"not activated after {after / DAY:g} d"
+        case InSegment(segment=segment):
+            return f"on entering {segment}"

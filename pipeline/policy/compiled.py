@@ -11,6 +11,8 @@ from pipeline.risk import MbgNbd, RiskModel
 from pipeline.units import DAY, HOUR
 
 Mode = Literal["shadow", "live"]
+Kind = Literal["recall", "activate", "grow"]
+Basis = Literal["opt_in", "opt_out"]
 
 
 class Lifecycle(msgspec.Struct, frozen=True):
@@ -50,6 +52,29 @@ class PAliveBelow(msgspec.Struct, frozen=True, tag="p_alive_below"):
     min_active_days: int
 
 
+class RiskAbove(msgspec.Struct, frozen=True, tag="risk_above"):
+    """Due when the adopted churn model's P(no event within its horizon) rises to the threshold; never without one."""
+
+    threshold: float
+    min_silence: int
+    min_active_days: int
+
+
+class NotActivated(msgspec.Struct, frozen=True, tag="not_activated"):
+    """Due this long after the first activity, unless the key moment was reached."""
+
+    after: int
+
+
+class InSegment(msgspec.Struct, frozen=True, tag="segment"):
+    """Due when the user enters the segment."""
+
+    segment: str
+
+
+Condition = Silence | PAliveBelow | RiskAbove | NotActivated | InSegment
+
+
 class Goal(msgspec.Struct, frozen=True):
     """What counts as recalled: this event (None: any activity) within this time of the decision."""
 
@@ -57,11 +82,61 @@ class Goal(msgspec.Struct, frozen=True):
     within: int
 
 
-class Rule(msgspec.Struct, frozen=True):
-    """One recall rule. `holdout` is the share who are measured but not sent to; `version` hashes its content."""
+class Consent(msgspec.Struct, frozen=True):
+    """On what basis a channel may be used: `opt_in` needs the trait to be true, `opt_out` that it is not false."""
+
+    basis: Basis
+    trait: str
+
+
+class Caps(msgspec.Struct, frozen=True):
+    """How many contacts a user gets at most in any 24 hours and in any 7 days; None: no limit."""
+
+    per_day: int | None = None
+    per_week: int | None = None
+
+
+class QuietHours(msgspec.Struct, frozen=True):
+    """Nothing is sent between these minutes of the user's day; `timezone` is for users whose own is unknown."""
+
+    start: int
+    end: int
+    timezone: str
+
+
+class Perk(msgspec.Struct, frozen=True):
+    """What can be offered: what one costs and what all may cost, in minor units of the reporting currency."""
 
     id: str
-    when: Silence | PAliveBelow
+    cost: int
+    budget: int
+
+
+class Content(msgspec.Struct, frozen=True):
+    """What to show: `feature_id`, and up to so many of the user's last and most frequent items."""
+
+    feature_id: str | None = None
+    items: int = 0
+
+
+class Step(msgspec.Struct, frozen=True):
+    """One message of a contact, so long after the decision on the one before it; `perk` names one of the policy's."""
+
+    after: int
+    channel: str
+    fallback: str | None
+    template: str
+    perk: str | None
+
+
+class Rule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One rule. `holdout` is the share who are measured but not sent to; `ceiling`: contacts per hour at which it is
+    paused (None: none); `backlog`: over what time those are spread who lapsed before the rule was switched on (None:
+    they are passed over). `version` hashes its content; what is new has a default, so that the hash stays.
+    """
+
+    id: str
+    when: Condition
     mode: Mode
     channel: str
     template: str
@@ -70,11 +145,25 @@ class Rule(msgspec.Struct, frozen=True):
     expires_after: int
     cooldown: int
     goal: Goal
-    version: str = ""
+    version: str
+    kind: Kind = "recall"
+    fallback: str | None = None
+    content: Content | None = None
+    perk: str | None = None
+    steps: tuple[Step, ...] = ()
+    ceiling: int | None = None
+    backlog: int | None = None
+
+    def step(self, number: int) -> Step:
+        """Step 0 is the first message of a contact."""
+        if number:
+            return self.steps[number - 1]
+        return Step(0, self.channel, self.fallback, self.template, self.perk)
 
 
 class Policy(msgspec.Struct, frozen=True):
-    """A compiled policy. `hash` is the sha256 (hex) of the text, "" for the built-in one.
+    """A compiled policy. `hash` is the sha256 (hex) of the text, "" for the built-in one. `rules` stand in the order
+    in which equal deadlines are decided: by priority, then as written. `holdout` is the share over all rules.
 
     `min_silence` is the shortest silence after which anything can happen to a user.
     """
@@ -91,6 +180,12 @@ class Policy(msgspec.Struct, frozen=True):
     risk: RiskModel = MbgNbd()
     channels: tuple[ChannelRule, ...] = ()
     guard: SourceGuard = SourceGuard()
+    consent: dict[str, Consent] = {}
+    caps: Caps = Caps()
+    channel_caps: dict[str, Caps] = {}
+    quiet_hours: QuietHours | None = None
+    holdout: float = 0.0
+    perks: dict[str, Perk] = {}
     rules: tuple[Rule, ...] = ()
     hash: str = ""
     min_silence: int = Lifecycle().at_risk

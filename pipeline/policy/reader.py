@@ -12,15 +12,13 @@ from pipeline.policy.channels import ChannelRule, pattern
 from pipeline.policy.compiled import (
     DEFAULT,
     Activation,
-    Goal,
     Lifecycle,
     Mode,
-    PAliveBelow,
+    NotActivated,
     Policy,
-    Rule,
-    Silence,
     SourceGuard,
 )
+from pipeline.policy.contact import read_contact
 from pipeline.policy.form import (
     Form,
     Kind,
@@ -32,18 +30,17 @@ from pipeline.policy.form import (
     integer,
     name,
     positive,
-    present,
     share,
     show,
     spell,
     text,
     texts,
 )
+from pipeline.policy.rules import read_rules, shortest_silence
 from pipeline.policy.yaml_lines import Node, Scalar, YamlLineError, read
 from pipeline.risk import MODELS, RiskModel
-from pipeline.units import DAY, HOUR
+from pipeline.units import DAY
 
-MAX_RULES: Final = 64
 MAX_CHANNELS: Final = 256
 """Names become rows of sums and labels of metrics, so their number is bounded."""
 
@@ -76,12 +73,10 @@ def parse(text: str | bytes, name: str = "policy.yaml") -> Policy:
 
 _FIELDS: Final = (
     *("version", "mode", "salt", "time", "lifecycle", "activation", "orders", "currency", "risk", "channels"),
-    *("source_guard", "rules"),
+    *("source_guard", "consent", "caps", "quiet_hours", "holdout", "perks", "rules"),
 )
 _ANY: Final[tuple[str, ...]] = ("*",)
 _CONDITIONS: Final = ("source", "medium", "campaign", "referrer")
-_RULE_FIELDS: Final = tuple(field for field in Rule.__struct_fields__ if field != "version")
-_RISK_CONDITION: Final = ("p_alive_below", "min_silence", "min_active_days")
 _MODE: Final[Kind[Mode]] = choice(("shadow", "live"))
 
 
@@ -91,8 +86,12 @@ def _compile(form: Form, root: Node, digest: str) -> Policy:
     time = top.section("time", ("lateness", "skew"))
     guard = top.section("source_guard", SourceGuard.__struct_fields__)
     lifecycle = _lifecycle(top.section("lifecycle", Lifecycle.__struct_fields__))
-    rules = _rules(form, top.node("rules"), mode)
-    silences = [rule.when.after if isinstance(rule.when, Silence) else rule.when.min_silence for rule in rules]
+    currency = _currency(form, top.section("currency", Currency.__struct_fields__))
+    contact = read_contact(form, top, currency.reporting)
+    rules = read_rules(form, top.node("rules"), mode, contact)
+    activation = _activation(top)
+    if activation is None and any(isinstance(rule.when, NotActivated) for rule in rules):
+        top.problem("rules", "not_activated needs the key moment: `activation: {event: ..., within: ...}`")
     return Policy(
         version=top.need("version", choice((1,)), 1),
         salt=top.get("salt", text, DEFAULT.salt),
@@ -100,18 +99,24 @@ def _compile(form: Form, root: Node, digest: str) -> Policy:
         lateness=time.get("lateness", duration(0, 7 * DAY), DEFAULT.lateness),
         skew=time.get("skew", duration(0, 7 * DAY), DEFAULT.skew),
         lifecycle=lifecycle,
-        activation=_activation(top),
+        activation=activation,
         orders=frozenset(top.get("orders", texts, tuple(DEFAULT.orders))),
-        currency=_currency(form, top.section("currency", Currency.__struct_fields__)),
+        currency=currency,
         risk=_risk(top),
         channels=_channels(form, top.node("channels")),
         guard=SourceGuard(
             guard.get("min_expected", integer(1, 1_000_000_000), DEFAULT.guard.min_expected),
             guard.get("dark_below", share(zero=True), DEFAULT.guard.dark_below),
         ),
+        consent=contact.consent,
+        caps=contact.caps,
+        channel_caps=contact.channel_caps,
+        quiet_hours=contact.quiet_hours,
+        holdout=top.get("holdout", share(zero=True), DEFAULT.holdout),
+        perks=contact.perks,
         rules=rules,
         hash=digest,
-        min_silence=min(lifecycle.at_risk, lifecycle.dormant, *silences),
+        min_silence=min(lifecycle.at_risk, lifecycle.dormant, *map(shortest_silence, rules)),
     )
 
 
@@ -185,68 +190,3 @@ def _channels(form: Form, node: Node | None) -> tuple[ChannelRule, ...]:
             )
         found.append(ChannelRule(channel, **{field: pattern(values) for field, values in globs.items()}))
     return tuple(found)
-
-
-def _rules(form: Form, node: Node | None, mode: Mode) -> tuple[Rule, ...]:
-    before = form.count
-    found: dict[str, tuple[Rule, Section]] = {}
-    for item in form.items(node, "rules", MAX_RULES):
-        section = Section(form, item, "a rule", _RULE_FIELDS)
-        rule = _rule(section, mode)
-        if rule.id in found:
-            section.problem("id", f"the rule id '{rule.id}' is given twice; decisions could not be told apart")
-        elif rule.id:
-            found[rule.id] = (rule, section)
-    rules = tuple(rule for rule, _ in found.values())
-    if rules and form.count == before:
-        longest = max(rules, key=lambda rule: rule.goal.within)
-        for rule, section in found.values():
-            if rule.cooldown < longest.goal.within:
-                section.problem(
-                    "cooldown",
-                    f"cooldown ({spell(rule.cooldown)}) of rule '{rule.id}' must be at least the longest goal window "
-                    f"({spell(longest.goal.within)}, rule '{longest.id}'): a user contacted again within it "
-                    "would count for two rules at once",
-                )
-    return rules
-
-
-def _rule(section: Section, mode: Mode) -> Rule:
-    identity = section.need("id", name, "")
-    goal = Goal(None, 14 * DAY)
-    if "goal" in section:
-        fields = section.section("goal", Goal.__struct_fields__)
-        goal = Goal(fields.get("event", text, None), fields.need("within", duration(), DAY))
-    rule = Rule(
-        id=identity,
-        when=_when(section),
-        mode=section.get("mode", _MODE, mode),
-        channel=section.get("channel", name, "email"),
-        template=section.get("template", text, identity),
-        priority=section.get("priority", integer(-1000, 1000), 0),
-        holdout=section.get("holdout", share(zero=True), 0.1),
-        # Up to two hours pass until a deadline's hour has closed: within them nothing may be stale.
-        expires_after=section.get("expires_after", duration(least=3 * HOUR), 3 * DAY),
-        cooldown=section.get("cooldown", duration(), 30 * DAY),
-        goal=goal,
-    )
-    return structs.replace(rule, version=sha256(msgspec.json.encode(rule, order="sorted")).hexdigest()[:12])
-
-
-def _when(section: Section) -> Silence | PAliveBelow:
-    if section.need("when", present("{silence: 30d} or {p_alive_below: 0.3}"), None) is None:
-        return Silence(DAY)
-    when = section.section("when", ("silence", *_RISK_CONDITION))
-    by_risk = "p_alive_below" in when
-    if when.sound and by_risk == ("silence" in when):
-        when.problem("silence", "when: expected one of silence (30d) and p_alive_below (0.3)")
-    if not by_risk:
-        for field in _RISK_CONDITION[1:]:
-            if field in when:
-                when.problem(field, f"{field} goes with p_alive_below; by silence alone it says nothing")
-        return Silence(when.get("silence", duration(), DAY))
-    return PAliveBelow(
-        when.get("p_alive_below", share(zero=False), 0.5),
-        when.get("min_silence", duration(), 7 * DAY),
-        when.get("min_active_days", integer(1, 1000), 2),
-    )

@@ -15,6 +15,7 @@ salt: faults
 lifecycle: {new_for: 1d, at_risk: 12h, dormant: 2d, returned_for: 1d}
 currency: {reporting: USD, rates: {EUR: 1.08}}
 source_guard: {min_expected: 10, dark_below: 0.3}
+consent: {email: {basis: opt_out, trait: email}}
 rules:
   - {id: silent, when: {silence: 1d}, holdout: 0.2, expires_after: 12h, cooldown: 2d, goal: {within: 1d}}
   - id: fading
@@ -32,6 +33,7 @@ version: 1
 mode: live
 salt: faults
 lifecycle: {at_risk: 30d, dormant: 60d}
+consent: {email: {basis: opt_out, trait: email}}
 rules: [{id: silent, when: {silence: 1d}, holdout: 0.2, goal: {within: 1d}}]
 """
 """One deadline for each user, so that a crowd falls due once."""

@@ -40,6 +40,7 @@ salt: golden
 lifecycle: {new_for: 7d, at_risk: 10d, dormant: 20d, returned_for: 14d}
 currency: {reporting: USD, rates: {EUR: 1.08, JPY: 0.007}}
 source_guard: {min_expected: 2, dark_below: 0.3}
+consent: {email: {basis: opt_out, trait: email}}
 rules:
   - {id: silent, when: {silence: 20d}, holdout: 0.4, expires_after: 3d, cooldown: 30d, goal: {within: 14d}}
   - id: fading

@@ -28,6 +28,7 @@ from tests.integration.edge import ROOT, Deployment, eventually
 POLICY = """\
 version: 1
 mode: live
+consent: {email: {basis: opt_out, trait: email}}
 rules:
   - {id: silent-14d, when: {silence: 14d}, template: come-back, holdout: 0, cooldown: 30d, goal: {within: 7d}}
 lifecycle: {at_risk: 7d, dormant: 14d}

@@ -27,6 +27,7 @@ POLICY = """
 version: 1
 mode: live
 salt: test
+consent: {email: {basis: opt_out, trait: email}}
 rules: [{id: silent, when: {silence: 30d}, holdout: 0, expires_after: 3d, goal: {within: 7d}}]
 """
 

@@ -33,6 +33,7 @@ activation: {event: Order Completed, within: 1d}
 currency: {reporting: USD, rates: {EUR: 1.08}}
 source_guard: {dark_below: 0}
 channels: [{name: letters, source: newsletter}]
+consent: {email: {basis: opt_out, trait: email}, push: {basis: opt_out, trait: push}}
 rules:
   - {id: early, when: {silence: 1d}, channel: email, holdout: 0, expires_after: 6h, cooldown: 3d, goal: {within: 2d}}
   - {id: late, when: {silence: 2d}, channel: push, holdout: 0.5, expires_after: 1d, cooldown: 3d,
@@ -47,6 +48,7 @@ time: {lateness: 2h, skew: 30m}
 lifecycle: {new_for: 2d, at_risk: 1d, dormant: 3d, returned_for: 12h}
 risk: {model: mbg, r: 0.5, alpha: 1.5, a: 0.9, b: 1.6, unit: 1d}
 source_guard: {dark_below: 0}
+consent: {email: {basis: opt_out, trait: email}}
 rules:
   - id: fading
     mode: live

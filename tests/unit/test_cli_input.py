@@ -20,6 +20,7 @@ from tests.builders import at, event, fold, history, ticks
 
 SOUND = """\
 version: 1
+consent: {email: {basis: opt_out, trait: email}}
 rules:
   - id: a
     mode: live

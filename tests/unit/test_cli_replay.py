@@ -15,6 +15,7 @@ POLICY = """\
 version: 1
 mode: live
 salt: test
+consent: {email: {basis: opt_out, trait: email}}
 rules:
   - id: dormant-14d
     when:

@@ -45,6 +45,13 @@ channels:
   - {name: newsletter, campaign: "spring-*"}
   - {name: partner-blog, referrer: "*.example.org"}
 source_guard: {min_expected: 50, dark_below: 0.25}
+consent:
+  push: {basis: opt_in, trait: push}
+  email: {basis: opt_out, trait: newsletter}
+caps: {per_day: 1, per_week: 3, channels: {email: {per_week: 2}}}
+quiet_hours: {from: "22:00", to: "08:30", timezone: Europe/Berlin}
+holdout: 0.05
+perks: [{id: ten-off, cost: 10, budget: 5000.50}]
 rules:
   - id: dormant-30d
     when: {silence: 30d}
@@ -61,7 +68,13 @@ rules:
 """
 
 
+CONSENT = "consent: {email: {basis: opt_out, trait: email}}"
+
+
 def problems(text: str | bytes) -> list[str]:
+    """Of a policy; one with rules is given a consent for their channel at its end."""
+    if isinstance(text, str) and "rules:" in text and "consent:" not in text:
+        text = f"{text.rstrip()}\n{CONSENT}\n"
     with pytest.raises(PolicyError) as caught:
         parse(text)
     assert str(caught.value) == "\n".join(caught.value.problems)
@@ -104,10 +117,12 @@ def test_what_is_left_out_is_as_before_any_policy() -> None:
 
 def test_the_shipped_policy_says_what_is_built_in() -> None:
     policy = parse(SHIPPED.read_bytes())
-    built_in = {"hash", "rules", "activation", "min_silence"}
+    built_in = {"hash", "rules", "activation", "consent", "min_silence"}
     for field in set(Policy.__struct_fields__) - built_in:
         assert getattr(policy, field) == getattr(DEFAULT, field), field
-    bare = parse("version: 1\nrules: [{id: fading, when: {p_alive_below: 0.3}, template: we-miss-you}]").rules[0]
+    bare = parse(
+        f"version: 1\nrules: [{{id: fading, when: {{p_alive_below: 0.3}}, template: we-miss-you}}]\n{CONSENT}"
+    ).rules[0]
     shipped = policy.rules[1]
     assert msgspec.structs.replace(shipped, goal=bare.goal, version=bare.version) == bare
 
@@ -186,7 +201,7 @@ def test_the_name_stands_before_the_line() -> None:
         ("version: 1\nsource_guard: {dark_below: 30%}", ":2: dark_below: expected a share"),
         ("version: 1\nsource_guard: {min_expected: '5'}", ":2: min_expected: expected a whole number"),
         ("version: 1\nrules: [{id: A, when: {silence: 1d}}]", ":2: id: expected 1 to 64 small letters"),
-        ("version: 1\nrules: [{id: a, when: {}}]", ":2: when: expected one of silence (30d) and p_alive_below (0.3)"),
+        ("version: 1\nrules: [{id: a, when: {}}]", ":2: when: expected one of silence (30d), p_alive_below (0.3)"),
         ("version: 1\nrules: [{id: a, when: {silence: 1d, p_alive_below: 0.1}}]", ":2: when: expected one of"),
         (
             "version: 1\nrules: [{id: a, when: {silence: 1d, min_silence: 1d}}]",
@@ -217,6 +232,7 @@ rules:
   - id: b
     when: {silence: 9d}
     goal: {within: 21d}
+consent: {email: {basis: opt_out, trait: email}}
 """
     (line,) = problems(text)
     assert line.startswith(

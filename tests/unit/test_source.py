@@ -9,6 +9,7 @@ version: 1
 mode: live
 source_guard: {min_expected: 10, dark_below: 0.3}
 lifecycle: {at_risk: 6h, dormant: 12h}
+consent: {email: {basis: opt_out, trait: email}}
 rules:
   - {id: silent, when: {silence: 12h}, holdout: 0, expires_after: 3d, cooldown: 1d, goal: {within: 1d}}
 """
