@@ -69,7 +69,11 @@ def trigger_look(document: bytes) -> dict[str, Any]:
 
 def report_look(name: str, cells: Cells, span: Span) -> dict[str, Any]:
     """A report; days as dates. Raises KeyError."""
-    table = dated(REGISTRY[name].make(cells, span))
+    return table_look(name, dated(REGISTRY[name].make(cells, span)))
+
+
+def table_look(name: str, table: Table) -> dict[str, Any]:
+    """A table under a report's name."""
     return {"name": name, "columns": list(table.columns), "rows": [list(row) for row in table.rows]}
 
 

@@ -1,13 +1,24 @@
-"""`rekindle report`: what the sums say."""
+"""`rekindle report`: what the sums say, and what all users' rows or a whole history say."""
 
+from pathlib import Path
 from typing import Any
 
 import click
 
-from agents.cli.base import as_json, emit, settings_of, table
+from agents.cli.base import Group, as_json, emit, progress, run, settings_of, table
+from agents.cli.past import events, past_of, policy_option
+from agents.cli.reasons import reasons
 from agents.cli.views_base import read
-from agents.looks import day_of, report_look
-from pipeline.reports import REGISTRY, Span
+from agents.history import read_states
+from agents.looks import day_of, report_look, table_look
+from agents.replay import few_collections
+from pipeline.play import play, replay
+from pipeline.reports import OVER_USERS, REGISTRY, Report, Span, UserReport
+
+
+@click.group(cls=Group)
+def report() -> None:
+    """Show a report. Amounts are minor units of the reporting currency."""
 
 
 def _day(_: click.Context, __: click.Parameter, value: str | None) -> int | None:
@@ -18,26 +29,73 @@ def _day(_: click.Context, __: click.Parameter, value: str | None) -> int | None
         raise click.BadParameter(msg) from None
 
 
-@click.command()
-@click.argument("name", type=click.Choice(list(REGISTRY)))
-@click.option("--since", metavar="DAY", callback=_day, help="First day, such as 2026-01-01.")
-@click.option("--until", metavar="DAY", callback=_day, help="Last day.")
-@as_json
-@click.pass_context
-def report(ctx: click.Context, *, name: str, since: int | None, until: int | None, as_json: bool) -> None:
-    """Show the report NAME over a span of days. Amounts are minor units of the reporting currency."""
-    cells = read(settings_of(ctx), lambda views: views.sums(each.name for each in REGISTRY[name].sums))
-    look = report_look(name, cells, Span(since, until))
+def _over_sums(made: Report) -> click.Command:
+    @click.command(made.name, help=f"{_title(made.says)}.\n\nFrom the views, over a span of days.")
+    @click.option("--since", metavar="DAY", callback=_day, help="First day, such as 2026-01-01.")
+    @click.option("--until", metavar="DAY", callback=_day, help="Last day.")
+    @as_json
+    @click.pass_context
+    def command(ctx: click.Context, *, since: int | None, until: int | None, as_json: bool) -> None:
+        cells = read(settings_of(ctx), lambda views: views.sums(each.name for each in made.sums))
+        _show(report_look(made.name, cells, Span(since, until)), "nothing in these days", as_json=as_json)
+
+    return command
+
+
+_OF_USERS = """
+
+EVENTS are files as `rekindle replay` reads them (`-`: stdin), played through the core; without files the rows of the
+running deployment are read.
+"""
+
+
+def _over_users(made: UserReport) -> click.Command:
+    @click.command(made.name, help=_title(made.says) + "." + _OF_USERS)
+    @events
+    @policy_option
+    @as_json
+    @click.pass_context
+    def command(ctx: click.Context, *, files: tuple[str, ...], policy_file: Path | None, as_json: bool) -> None:
+        settings = settings_of(ctx)
+        if not files:
+            if policy_file is not None:
+                msg = "--policy goes with EVENTS: the deployment's rows were made under the policy that it has adopted"
+                raise click.UsageError(msg)
+            states, now = run(settings, read_states(settings))
+        else:
+            with few_collections(), progress(quiet=as_json) as bar:
+                past = past_of(settings, files, policy_file, bar)
+                task = bar.add_task("replaying", total=len(past.raws))
+                partition = past.partition(settings.tenant)
+                for _ in replay(play(past.raws, past.adopted), partition):
+                    bar.update(task, completed=partition.position.counts.read)
+            states, now = [state for _, state in partition.states()], partition.position.horizon or 0
+        _show(table_look(made.name, made.make(states, now)), "nobody has spent anything yet", as_json=as_json)
+
+    return command
+
+
+def _title(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _show(look: dict[str, Any], nothing: str, *, as_json: bool) -> None:
     if as_json:
         emit(look)
-        return
-    if not look["rows"]:
-        click.echo("nothing in these days")
-        return
-    table(look["columns"], [[_shown(value) for value in row] for row in look["rows"]])
+    elif not look["rows"]:
+        click.echo(nothing)
+    else:
+        table(look["columns"], [[_shown(value) for value in row] for row in look["rows"]])
 
 
 def _shown(value: Any) -> str:
     if value is None:
         return "-"
     return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+for _sums in REGISTRY.values():
+    report.add_command(_over_sums(_sums))
+for _users in OVER_USERS.values():
+    report.add_command(_over_users(_users))
+report.add_command(reasons)

@@ -1,8 +1,9 @@
 """What a report is."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
+from pipeline.state import UserState
 from pipeline.sums import Sum
 from pipeline.sums.base import Dims
 
@@ -38,6 +39,14 @@ class Report(NamedTuple):
     says: str
     sums: tuple[Sum, ...]
     make: Callable[[Cells, Span], Table]
+
+
+class UserReport(NamedTuple):
+    """A report over all rows, for what no sum holds. `make`: rows and the time that they are of (ms) -> the table."""
+
+    name: str
+    says: str
+    make: Callable[[Iterable[UserState], int], Table]
 
 
 def cells_of(cells: Cells, aggregate: Sum, span: Span) -> Iterator[tuple[Dims, list[int]]]:
