@@ -28,8 +28,8 @@ class Arm(NamedTuple):
 
     @property
     def paying(self) -> int:
-        """How many paid."""
-        return self.recalled if self.payers is None else self.payers
+        """How many paid something."""
+        return 0 if not self.value else self.recalled if self.payers is None else self.payers
 
 
 class Stratum(NamedTuple):
