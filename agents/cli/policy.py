@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from agents.cli.base import Failure, Group, as_json, emit, run, settings_of, table
+from agents.cli.policy_diff import diff
 from agents.exits import Exit, Refusal
 from agents.kafka.publish import Publication, history, publish_policy, read_registry
 from agents.settings import Settings
@@ -16,7 +17,10 @@ _file = click.argument("file", type=click.Path(exists=True, dir_okay=False, path
 
 @click.group(cls=Group)
 def policy() -> None:
-    """Check, publish, list and roll back policies."""
+    """Check, compare, publish, list and roll back policies."""
+
+
+policy.add_command(diff)
 
 
 @policy.command()

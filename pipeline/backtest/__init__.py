@@ -1,0 +1,32 @@
+"""What if: a history under a policy, measured. Pure functions of what the core itself decides when it is played."""
+
+from pipeline.backtest.changes import FieldChange, changes
+from pipeline.backtest.compare import Comparison, compare
+from pipeline.backtest.figures import Backtest, RuleFigures, SweepRow, measure, row
+from pipeline.backtest.limits import LIMITS
+from pipeline.backtest.picture import picture
+from pipeline.backtest.power import smallest_uplift
+from pipeline.backtest.sweep import FIELDS, Swept, made_live, sweep_texts
+from pipeline.backtest.watch import Considered, WhatIf, what_if
+
+__all__ = [
+    "FIELDS",
+    "LIMITS",
+    "Backtest",
+    "Comparison",
+    "Considered",
+    "FieldChange",
+    "RuleFigures",
+    "SweepRow",
+    "Swept",
+    "WhatIf",
+    "changes",
+    "compare",
+    "made_live",
+    "measure",
+    "picture",
+    "row",
+    "smallest_uplift",
+    "sweep_texts",
+    "what_if",
+]

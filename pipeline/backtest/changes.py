@@ -1,0 +1,144 @@
+"""What differs between two policies, by what they mean: a default that is written out is no change, nor a comment."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+from msgspec import structs
+
+from pipeline.policy import Policy, Rule
+from pipeline.policy.form import spell
+
+ABSENT: Final = "-"
+# Fields whose int is a span of time in ms.
+_SPANS: Final = frozenset(
+    (
+        *("after", "at_risk", "backlog", "cooldown", "dormant", "expires_after", "horizon", "lateness", "min_silence"),
+        *("new_for", "returned_for", "skew", "unit", "within"),
+    )
+)
+# The field of a condition that its name in the policy stands for: `silence: 30d` is Silence(after=...).
+_MAIN: Final = frozenset({"after", "threshold", "segment"})
+_DERIVED: Final = frozenset({"hash", "mode", "min_silence"})  # of a policy: they follow from other fields
+_NOTES: Final = {
+    "salt": "every arm is drawn anew",
+    "holdout": "a new stratum: figures of before and after are not to be added up",
+    "lateness": "the clock moves; no hour that has closed opens again",
+}
+
+
+class FieldChange(msgspec.Struct):
+    """`where`: "the policy", a rule such as "rule fading", or another part; `name`: the field, dotted within it.
+    `note`: what follows from it, where that is not plain.
+    """
+
+    where: str
+    name: str
+    before: str
+    after: str
+    note: str = ""
+
+
+def changes(old: Policy, new: Policy) -> list[FieldChange]:
+    """Every field that means something else, the policy's own first, then rule by rule in the order of the new one."""
+    found: list[FieldChange] = []
+    for field in Policy.__struct_fields__:
+        if field not in _DERIVED and field != "rules":
+            found.extend(
+                FieldChange("the policy", name, before, after, _NOTES.get(name, ""))
+                for name, before, after in _differences(field, getattr(old, field), getattr(new, field))
+            )
+    found.extend(_rules(old.rules, new.rules))
+    return found
+
+
+def _rules(old: Sequence[Rule], new: Sequence[Rule]) -> Iterator[FieldChange]:
+    before, after = ({rule.id: rule for rule in rules} for rules in (old, new))
+    for rule in new:
+        where = f"rule {rule.id}"
+        known = before.get(rule.id)
+        if known is None:
+            note = "it sends" if rule.mode == "live" else "in shadow: it sends nothing"
+            yield FieldChange(where, "", ABSENT, _words("", rule), note)
+            continue
+        for field in Rule.__struct_fields__:
+            if field != "version":
+                for name, was, becomes in _differences(field, getattr(known, field), getattr(rule, field)):
+                    yield FieldChange(where, name, was, becomes, _note(name, becomes))
+    for rule in old:
+        if rule.id not in after:
+            yield FieldChange(f"rule {rule.id}", "", _words("", rule), ABSENT, "open goal windows are still measured")
+    kept_old, kept_new = ([r.id for r in rules if r.id in before and r.id in after] for rules in (old, new))
+    if kept_old != kept_new:
+        note = "of equal deadlines the first is decided first"
+        yield FieldChange("the policy", "order of rules", ", ".join(kept_old), ", ".join(kept_new), note)
+
+
+def _note(name: str, becomes: str) -> str:
+    if name == "mode":
+        return "it begins to send" if becomes == "live" else "it sends no more"
+    return _NOTES.get(name, "")
+
+
+def _differences(name: str, old: Any, new: Any) -> Iterator[tuple[str, str, str]]:
+    """(field, before, after) of everything below `name` that differs."""
+    if old == new:
+        return
+    if isinstance(old, msgspec.Struct) and type(old) is type(new):
+        for field in old.__struct_fields__:
+            was, becomes = getattr(old, field), getattr(new, field)
+            if was != becomes and field in _MAIN and _tag(old):
+                yield f"{name}.{_tag(old)}", _words(field, was), _words(field, becomes)
+            else:
+                yield from _differences(f"{name}.{field}", was, becomes)
+        return
+    if isinstance(old, tuple) and isinstance(new, tuple):
+        old, new = _by_name(old), _by_name(new)
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for key in dict.fromkeys((*old, *new)):
+            yield from _differences(f"{name}.{key}", old.get(key), new.get(key))
+        if old.keys() == new.keys() and list(old) != list(new):
+            yield f"order of {name}", ", ".join(map(str, old)), ", ".join(map(str, new))
+        return
+    yield name, _words(name, old), _words(name, new)
+
+
+def _by_name(items: Sequence[Any]) -> dict[str, Any]:
+    """Items of a list by what they are called, else by their place."""
+    return {
+        str(getattr(item, "id", None) or getattr(item, "name", None) or number): item
+        for number, item in enumerate(items, start=1)
+    }
+
+
+def _words(name: str, value: Any) -> str:
+    if value is None or value == ():
+        return ABSENT
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int) and name.rpartition(".")[2] in _SPANS:
+        return spell(value)
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, re.Pattern):
+        return str(value.pattern)
+    if isinstance(value, msgspec.Struct):
+        told = {
+            field.name: getattr(value, field.name)
+            for field in structs.fields(value)
+            if field.name != "version" and getattr(value, field.name) != field.default
+        }
+        named = {field: (_tag(value) if field in _MAIN and _tag(value) else field) for field in told}
+        return ", ".join(f"{named[field]} {_words(field, found)}" for field, found in told.items())
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} ({_words('', found)})" for key, found in value.items()) or ABSENT
+    if isinstance(value, (frozenset, tuple)):
+        found = [_words("", item) for item in value]
+        return ", ".join(sorted(found) if isinstance(value, frozenset) else found)
+    return str(value)
+
+
+def _tag(value: msgspec.Struct) -> str:
+    tag = value.__struct_config__.tag
+    return tag if isinstance(tag, str) else ""

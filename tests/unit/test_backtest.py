@@ -1,0 +1,169 @@
+"""A backtest's figures, against ones made by hand."""
+
+import xml.etree.ElementTree as ET
+from collections.abc import Sequence
+
+import msgspec
+import pytest
+
+from agents.replay import read_line
+from pipeline.backtest import Backtest, Considered, WhatIf, measure, picture, smallest_uplift, what_if
+from pipeline.play import Raw, in_order
+from pipeline.policy import parse
+from pipeline.units import DAY
+from schemas.trigger import Perk
+from tests.builders import POLICY, Entry, at, event, identify
+from tests.policies import two_rules
+
+
+def raws(*entries: Entry) -> list[Raw]:
+    return in_order([read_line(entry.value or b"") for entry in entries])
+
+
+def tried(entries: Sequence[Entry], policy: str = POLICY, horizon: int = 60 * DAY) -> Backtest:
+    return measure(what_if(raws(*entries), policy.encode()), horizon)
+
+
+HISTORY = [
+    event(at(0, 1), "ann"),
+    event(at(33), "ann"),  # back three days after the flag: by herself, within the window of seven
+    event(at(0, 1), "bob"),
+    event(at(40), "bob"),  # back ten days after it
+    event(at(0, 1), "cat"),  # never back
+    identify(at(1), "dan", unsubscribed=True),  # due, but not to be asked
+    event(at(98), "fay"),  # flagged on day 128; the window ends after the history
+    *(event(at(day), "eve") for day in range(0, 131, 10)),  # always there; her last event ends the history
+]
+
+
+def test_the_shares_are_those_of_the_flagged_whose_window_has_ended() -> None:
+    found = tried(HISTORY)
+    (rule,) = found.rules
+    assert (rule.flagged, rule.users, rule.measured) == (6, 4, 5)
+    assert (rule.came_back, rule.wasted, rule.reached_goal, rule.base_rate) == (1, 0.2, 1, 0.2)
+    assert rule.decisions == {"send": 6, "suppressed": 1}
+    assert rule.reasons["unsubscribed"] == 1
+    assert (rule.treated, rule.held, rule.uplift) == (6, 0, None)
+    assert found.total == msgspec.structs.replace(rule, rule="all rules")
+    assert (found.events, found.users, found.rejected) == (len(HISTORY), 6, 0)
+    assert (found.start[:10], found.end[:10]) == ("2024-01-01", "2024-05-10")
+
+
+def test_the_lost_are_covered_if_they_were_flagged_before_the_horizon_was_over() -> None:
+    coverage = tried(HISTORY).coverage
+    assert (coverage.lost, coverage.in_time, coverage.suppressed, coverage.share) == (4, 3, 1, 0.75)
+    assert coverage.lead_days == (30, 30, 30)  # lost after 60 days, flagged after 30
+    assert coverage.rules == {"silent": 3}
+    assert "unsubscribed" in coverage.reasons
+    # After a horizon of 30 days the flag comes when they are lost already.
+    late = tried(HISTORY, horizon=30 * DAY).coverage
+    assert (late.lost, late.in_time, late.late, late.lead_days) == (5, 0, 4, None)
+    # Nobody was silent for so long.
+    assert tried(HISTORY, horizon=140 * DAY).coverage.share is None
+
+
+def test_a_silence_that_no_rule_saw_is_told_apart() -> None:
+    fading = POLICY.replace("{silence: 30d}", "{p_alive_below: 0.5, min_silence: 7d, min_active_days: 2}")
+    entries = [event(at(0), "once"), *(event(at(day), "eve") for day in range(0, 131, 10))]
+    coverage = tried(entries, fading).coverage
+    assert (coverage.lost, coverage.unseen, coverage.share) == (1, 1, 0.0)
+
+
+def test_weeks_begin_on_monday_and_load_knows_its_fullest_hour() -> None:
+    found = tried(HISTORY)
+    weeks = {week.start: week for week in found.weeks}
+    assert len(found.weeks) == 19
+    assert weeks["2024-01-29"].sent == weeks["2024-01-29"].flagged == {"silent": 3}  # day 30, a Wednesday
+    assert weeks["2024-01-01"].sent == {}
+    assert (weeks["2024-02-26"].lost, weeks["2024-02-26"].in_time) == (2, 1)  # cat and dan, days 60 and 61
+    (load,) = found.load
+    assert (load.channel, load.sends, load.peak, load.peak_at) == ("email", 6, 3, "2024-01-31T01:00:00.000Z")
+    assert load.by_hour[2 * 24 + 1] == 3
+    assert sum(load.by_hour) == 6
+    assert load.per_week == round(6 / (130 / 7), 2)
+
+
+def test_two_rules_overlap_where_both_considered_a_silence() -> None:
+    found = tried([event(at(0), "ann"), event(at(0), "bob"), event(at(25), "bob"), event(at(60), "eve")], two_rules())
+    (pair,) = found.overlap
+    assert (pair.rules, pair.episodes, pair.users) == (("early", "silent"), 2, 2)  # not bob's first: back on day 25
+    early, silent = sorted(found.rules, key=lambda rule: rule.rule)
+    assert (early.flagged, early.measured, early.came_back, early.reached_goal) == (3, 3, 1, 0)  # no order, no goal
+    assert silent.decisions == {"episode_taken": 2}
+    assert [load.channel for load in found.load] == ["push"]
+
+
+def test_a_rule_in_shadow_flags_and_its_holdout_is_that_of_the_average() -> None:
+    shadow = POLICY.replace("mode: live", "mode: shadow").replace("holdout: 0\n", "holdout: 0.5\n")
+    found = tried(HISTORY, shadow)
+    (rule,) = found.rules
+    assert rule.decisions["shadow"] == rule.flagged == 6
+    assert (rule.treated, rule.held, found.load) == (3, 3, [])
+    assert rule.uplift == smallest_uplift(0.2, 3, 3)
+    assert "nothing is sent" in picture(found, "shadow")
+
+
+def test_an_erased_user_is_neither_measured_nor_lost() -> None:
+    entries = [event(at(0), "ann"), event(at(32), "ann", None, kind="delete"), event(at(100), "eve")]
+    found = tried(entries)
+    assert (found.total.flagged, found.total.measured, found.coverage.lost) == (1, 0, 0)
+
+
+def decided(user: str = "ann", verdict: str = "send", day: int = 30, step: int = 0, reserved: int = 0) -> Considered:
+    return Considered(
+        user=user,
+        rule="silent",
+        verdict=verdict,
+        reasons=[],
+        at=at(day),
+        episode=at(0),
+        step=step,
+        channel="email",
+        arm="holdout" if verdict == "holdout" else "treatment",
+        goal=None,
+        window_end=at(day + 7),
+        perk=Perk("tenner", reserved) if reserved else None,
+    )
+
+
+def measured(*considered: Considered) -> Backtest:
+    return measure(WhatIf(parse(POLICY), list(considered), {}, at(0), at(50), 3, 0), 90 * DAY)
+
+
+def test_perks_are_added_up_over_what_is_sent() -> None:
+    offers = [decided("ann", reserved=1000), decided("bob", reserved=500), decided("cat", "holdout", reserved=1000)]
+    found = measured(*offers, decided("dan"))
+    assert [(perk.perk, perk.sends, perk.reserved) for perk in found.perks] == [("tenner", 2, 1500)]
+
+
+def test_later_steps_are_load_but_no_new_flag() -> None:
+    found = measured(decided(), decided(day=33, step=1))
+    assert (found.total.flagged, found.load[0].sends) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("base", "treated", "held", "uplift"),
+    [
+        (0.10, 686, 686, 0.05),  # the textbook's example: 686 in each arm show 10 % against 15 %
+        (0.50, 1565, 1565, 0.05),  # 1,565 in each: 50 % against 55 %
+    ],
+)
+def test_the_smallest_uplift_is_that_of_the_textbook(base: float, treated: int, held: int, uplift: float) -> None:
+    assert smallest_uplift(base, treated, held) == pytest.approx(uplift, abs=2e-4)
+
+
+def test_what_no_holdout_can_show_has_no_uplift() -> None:
+    assert smallest_uplift(0.2, 100, 0) is None
+    assert smallest_uplift(0.9, 3, 3) is None
+    few, many = smallest_uplift(0.1, 900, 100), smallest_uplift(0.1, 9000, 1000)
+    assert few is not None
+    assert many is not None
+    assert many < few
+
+
+def test_the_picture_is_svg_with_every_rule_and_the_same_each_time() -> None:
+    found = tried(HISTORY)
+    drawn = picture(found, "a <title> & more")
+    assert drawn == picture(tried(HISTORY), "a <title> & more")
+    texts = [node.text for node in ET.fromstring(drawn).iter("{http://www.w3.org/2000/svg}text")]  # noqa: S314 our own
+    assert {"a <title> & more", "silent", "2024-01-01"} <= set(texts)
