@@ -4,15 +4,16 @@ Events move a user up, silence moves them down at a deadline. `unseen` is a row 
 first).
 """
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from pipeline.policy import Lifecycle
+if TYPE_CHECKING:
+    from pipeline.policy import Lifecycle
 
 UNSEEN, NEW, ACTIVE, AT_RISK, DORMANT, RETURNED = range(6)
 STAGES: Final = ("unseen", "new", "active", "at_risk", "dormant", "returned")
 
 
-def after_event(stage: int, since: int, first: int, time: int, policy: Lifecycle) -> int:
+def after_event(stage: int, since: int, first: int, time: int, policy: "Lifecycle") -> int:
     """The stage after activity at `time`, given the stage before it, since when it holds, and the first activity (all
     ms).
     """

@@ -4,11 +4,13 @@ from typing import Final, Literal
 
 import msgspec
 
+from pipeline.features.base import Feature
 from pipeline.money import Currency
 from pipeline.policy import channels
 from pipeline.policy.channels import ChannelRule
 from pipeline.risk import MbgNbd, RiskModel
 from pipeline.units import DAY, HOUR
+from pipeline.value import ValueModel
 
 Mode = Literal["shadow", "live"]
 Kind = Literal["recall", "activate", "grow"]
@@ -129,6 +131,25 @@ class Step(msgspec.Struct, frozen=True):
     perk: str | None
 
 
+class Test(msgspec.Struct, frozen=True):
+    """A comparison of a feature: of a number `at_least` or `below` (days in ms, money in minor units), or at least what
+    is published for the share `top`; of a text, or whether something is so: one of `among`.
+    """
+
+    feature: Feature
+    at_least: float | None = None
+    below: float | None = None
+    top: float | None = None
+    among: tuple[str | bool, ...] = ()
+
+
+class Segment(msgspec.Struct, frozen=True):
+    """A segment or a tier: whoever passes all tests."""
+
+    id: str
+    where: tuple[Test, ...]
+
+
 class Rule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One rule. `holdout` is the share who are measured but not sent to; `ceiling`: contacts per hour at which it is
     paused (None: none); `backlog`: over what time those are spread who lapsed before the rule was switched on (None:
@@ -165,7 +186,8 @@ class Policy(msgspec.Struct, frozen=True):
     """A compiled policy. `hash` is the sha256 (hex) of the text, "" for the built-in one. `rules` stand in the order
     in which equal deadlines are decided: by priority, then as written. `holdout` is the share over all rules.
 
-    `min_silence` is the shortest silence after which anything can happen to a user.
+    `min_silence` is the shortest silence after which anything can happen to a user; `reminders` are the ages at which
+    a rule goes by not being activated; `dated`: the tests of segments and tiers whose silence has dates of its own.
     """
 
     version: int = 1
@@ -186,9 +208,24 @@ class Policy(msgspec.Struct, frozen=True):
     quiet_hours: QuietHours | None = None
     holdout: float = 0.0
     perks: dict[str, Perk] = {}
+    value: ValueModel = ValueModel()
+    tiers: tuple[Segment, ...] = ()
+    segments: tuple[Segment, ...] = ()
     rules: tuple[Rule, ...] = ()
     hash: str = ""
     min_silence: int = Lifecycle().at_risk
+    reminders: tuple[int, ...] = ()
+    dated: tuple[Test, ...] = ()
+
+    @property
+    def grouped(self) -> bool:
+        """Whether there are segments or tiers."""
+        return bool(self.segments or self.tiers)
+
+    @property
+    def shows_items(self) -> bool:
+        """Whether a rule shows what users bought: only then it is kept."""
+        return any(rule.content is not None and rule.content.items for rule in self.rules)
 
 
 DEFAULT: Final = Policy()

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import structs
 
 from pipeline.money import EXPONENTS, Currency
-from pipeline.policy.channels import ChannelRule, pattern
+from pipeline.policy.channels import GROUPING, ChannelRule, pattern
 from pipeline.policy.compiled import (
     DEFAULT,
     Activation,
@@ -36,10 +36,12 @@ from pipeline.policy.form import (
     text,
     texts,
 )
+from pipeline.policy.groups import Names, read_segments, read_tiers, shortest, tests
 from pipeline.policy.rules import read_rules, shortest_silence
 from pipeline.policy.yaml_lines import Node, Scalar, YamlLineError, read
 from pipeline.risk import MODELS, RiskModel
 from pipeline.units import DAY
+from pipeline.value import ValueModel
 
 MAX_CHANNELS: Final = 256
 """Names become rows of sums and labels of metrics, so their number is bounded."""
@@ -73,7 +75,7 @@ def parse(text: str | bytes, name: str = "policy.yaml") -> Policy:
 
 _FIELDS: Final = (
     *("version", "mode", "salt", "time", "lifecycle", "activation", "orders", "currency", "risk", "channels"),
-    *("source_guard", "consent", "caps", "quiet_hours", "holdout", "perks", "rules"),
+    *("source_guard", "consent", "caps", "quiet_hours", "holdout", "perks", "value", "tiers", "segments", "rules"),
 )
 _ANY: Final[tuple[str, ...]] = ("*",)
 _CONDITIONS: Final = ("source", "medium", "campaign", "referrer")
@@ -88,7 +90,12 @@ def _compile(form: Form, root: Node, digest: str) -> Policy:
     lifecycle = _lifecycle(top.section("lifecycle", Lifecycle.__struct_fields__))
     currency = _currency(form, top.section("currency", Currency.__struct_fields__))
     contact = read_contact(form, top, currency.reporting)
-    rules = read_rules(form, top.node("rules"), mode, contact)
+    channels = _channels(form, top.node("channels"))
+    names = Names(currency.reporting, tuple(dict.fromkeys((*(rule.name for rule in channels), *GROUPING))))
+    tiers = read_tiers(form, top.node("tiers"), names)
+    segments = read_segments(form, top.node("segments"), names.with_tiers(tiers))
+    groups = (*tiers, *segments)
+    rules = read_rules(form, top.node("rules"), mode, contact, tuple(segment.id for segment in segments))
     activation = _activation(top)
     if activation is None and any(isinstance(rule.when, NotActivated) for rule in rules):
         top.problem("rules", "not_activated needs the key moment: `activation: {event: ..., within: ...}`")
@@ -103,7 +110,7 @@ def _compile(form: Form, root: Node, digest: str) -> Policy:
         orders=frozenset(top.get("orders", texts, tuple(DEFAULT.orders))),
         currency=currency,
         risk=_risk(top),
-        channels=_channels(form, top.node("channels")),
+        channels=channels,
         guard=SourceGuard(
             guard.get("min_expected", integer(1, 1_000_000_000), DEFAULT.guard.min_expected),
             guard.get("dark_below", share(zero=True), DEFAULT.guard.dark_below),
@@ -114,9 +121,14 @@ def _compile(form: Form, root: Node, digest: str) -> Policy:
         quiet_hours=contact.quiet_hours,
         holdout=top.get("holdout", share(zero=True), DEFAULT.holdout),
         perks=contact.perks,
+        value=_value(top),
+        tiers=tiers,
+        segments=segments,
         rules=rules,
         hash=digest,
-        min_silence=min(lifecycle.at_risk, lifecycle.dormant, *map(shortest_silence, rules)),
+        min_silence=min(lifecycle.at_risk, lifecycle.dormant, shortest(groups), *map(shortest_silence, rules)),
+        reminders=tuple(rule.when.after for rule in rules if isinstance(rule.when, NotActivated)),
+        dated=tuple(test for test in tests(groups) if test.feature.pace == "date"),
     )
 
 
@@ -174,6 +186,21 @@ def _risk(top: Section) -> RiskModel:
         return MODELS[model]()
     # The parameters of a fit belong together: one of another fit among them would be a number without a meaning.
     return MODELS[model](**{field: section.need(field, kind, 1) for field, kind in mine.items()})
+
+
+def _value(top: Section) -> ValueModel:
+    section = top.section("value", ValueModel.__struct_fields__)
+    horizon = section.get("horizon", duration(DAY), DEFAULT.value.horizon)
+    fitted = tuple(field for field in ValueModel.__struct_fields__ if field != "horizon")
+    if not any(field in section for field in fitted):
+        return ValueModel(horizon=horizon)
+    # As for the risk: the parameters of a fit belong together.
+    found = {field: section.need(field, positive, getattr(DEFAULT.value, field)) for field in fitted}
+    try:
+        return ValueModel(**found, horizon=horizon)
+    except ValueError as error:
+        section.problem("q", f"value: {error}")
+        return DEFAULT.value
 
 
 def _channels(form: Form, node: Node | None) -> tuple[ChannelRule, ...]:

@@ -1,5 +1,6 @@
 """Reading the rules: when, whom, by which channel, and how it is measured."""
 
+from difflib import get_close_matches
 from hashlib import sha256
 from typing import Any, Final
 
@@ -58,13 +59,19 @@ def shortest_silence(rule: Rule) -> int:
 LONG: Final = 36_525 * DAY
 
 
-def read_rules(form: Form, node: Node | None, mode: Mode, contact: ContactPolicy) -> tuple[Rule, ...]:
+def read_rules(
+    form: Form, node: Node | None, mode: Mode, contact: ContactPolicy, segments: tuple[str, ...]
+) -> tuple[Rule, ...]:
     """The rules in the order in which equal deadlines are decided: by priority, the highest first, then as written."""
     before = form.count
     found: dict[str, tuple[Rule, Section]] = {}
     for item in form.items(node, "rules", MAX_RULES):
         section = Section(form, item, "a rule", _FIELDS)
         rule = _rule(form, section, mode, contact)
+        if section.sound and isinstance(rule.when, InSegment) and rule.when.segment not in segments:
+            near = get_close_matches(rule.when.segment, segments, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(segments) or 'none'}"
+            section.problem("when", f"there is no segment '{rule.when.segment}' under `segments`; {hint}")
         if rule.id in found:
             section.problem("id", f"the rule id '{rule.id}' is given twice; decisions could not be told apart")
         elif rule.id:
