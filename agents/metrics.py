@@ -30,7 +30,7 @@ from pipeline.partition import Partition
 from pipeline.position import CORE_VERSION, Counts
 from pipeline.state import STATE_VERSION
 from pipeline.sums import DECISIONS, OUTCOMES, RISK, STAGE
-from pipeline.sums.outcomes import VALUE
+from pipeline.sums.outcomes import ALL_RULES, PERK_COST, VALUE
 from pipeline.sums.population import P_ALIVE_BUCKETS
 from pipeline.units import HOUR
 from schemas.deadletter import DeadLetterReason
@@ -47,7 +47,8 @@ _ARMS: Final = frozenset(get_args(Arm))
 _KINDS: Final = ("user", "visitor")
 _ABORTS: Final = ("fenced", "failed")
 _LEAVES: Final = ("rebalance", "fenced", "shutdown")
-_STEPS: Final = OUTCOMES.fields[:VALUE]
+_MONEY: Final = {OUTCOMES.fields[VALUE]: "value", OUTCOMES.fields[PERK_COST]: "perk_cost"}
+_STEPS: Final = tuple(field for field in OUTCOMES.fields if field not in _MONEY)
 _OUTCOMES: Final = ("applied", "duplicate", "rejected")
 _PARTS: Final = ("late", "backfilled", "dedupe_unsure", "skipped")
 
@@ -276,25 +277,30 @@ def _population(cores: list[Partition]) -> Iterator[Metric]:
 
 
 def _recall(grown: Mapping[Series, int], cores: list[Partition]) -> Iterator[Metric]:
-    rules = {rule.id for core in cores for rule in core.policy.rules}
-    decisions, people, value = Tally[Series](), Tally[Series](), Tally[Series]()
+    rules = {ALL_RULES, *(rule.id for core in cores for rule in core.policy.rules)}
+    decisions, people = Tally[Series](), Tally[Series]()
+    money = {"value": Tally[Series](), "perk_cost": Tally[Series]()}
     for (name, rule, *rest), count in grown.items():
         series = (_of(rule, rules), *rest)
         if name == DECISIONS.name:
             decisions[series] += count
-        elif rest[-1] == OUTCOMES.fields[VALUE]:
-            value[series[:-1]] += count
+        elif rest[-1] in _MONEY:
+            money[_MONEY[rest[-1]]][series[:-1]] += count
         else:
             people[series] += count
     says = "Decisions by rule, verdict and first reason."
     yield _counter("decisions", says, ("rule", "decision", "reason"), decisions)
     says = (
-        "Users by rule and arm: decided; window over (measured); of these, back at all, and with the goal (recalled)."
+        "Users by rule and arm: decided; window over (measured); of these, back at all, and with the goal (recalled). "
+        "Messages: sent, delivered, clicked, bounced, failed. Rule *: by the draw over all rules."
     )
     yield _counter("recall_users", says, ("rule", "arm", "step"), people)
     unit = 10 ** max((EXPONENTS[core.policy.currency.reporting] for core in cores), default=2)
     says = "What the goals were worth, in the policy's reporting currency."
-    yield _counter("recall_value", says, ("rule", "arm"), {series: minor / unit for series, minor in value.items()})
+    perks = "What was reserved for perks, in the policy's reporting currency."
+    for name, amounts in money.items():
+        worth = {series: minor / unit for series, minor in amounts.items()}
+        yield _counter(f"recall_{name}", says if name == "value" else perks, ("rule", "arm"), worth)
 
 
 def _modes(cores: list[Partition]) -> Iterator[Metric]:
@@ -332,7 +338,7 @@ def _grown(core: Partition) -> Tally[Series]:
             _day, rule, verdict, reason = map(str, dims)
             found[name, rule, _of(verdict, _VERDICTS), _of(reason, _WHY)] += cell[0]
         elif name == OUTCOMES.name:
-            _day, rule, arm = map(str, dims)
+            _day, rule, _stratum, arm = map(str, dims)
             for field, count in zip(OUTCOMES.fields, cell, strict=True):
                 found[name, rule, _of(arm, _ARMS), field] += count
     return found

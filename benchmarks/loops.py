@@ -10,7 +10,7 @@ from benchmarks.measure import Figures, Job, cpu, quiet_collector
 from benchmarks.workload import PARTITIONS, policy_of
 from pipeline.admission import Channels, Rejection, admit
 from pipeline.policy import parse
-from pipeline.recall import Context
+from pipeline.context import Context
 from pipeline.records import LogRecord
 from pipeline.state import UserState
 from pipeline.user import step

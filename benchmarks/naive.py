@@ -16,7 +16,7 @@ from benchmarks.workload import PARTITIONS, policy_of
 from pipeline.admission import Channels
 from pipeline.dedupe import digest_of
 from pipeline.policy import parse
-from pipeline.recall import Context
+from pipeline.context import Context
 from pipeline.state import UserState
 from pipeline.user import Happening, Order, step
 

@@ -16,7 +16,7 @@ _D7, _D30, _D90 = _DECAY
 class Activity(msgspec.Struct, array_like=True, gc=False):
     """`first`, `last` in ms; `days` active days; `c7 c30 c90` active days decayed with that half-life as of the last
     active day; `ring`: bit i = active i days before the last; `dark` and `dark_first`: the partition's dark hours
-    before `last` and before `first`.
+    before `last` and before `first`; `erased`: up to when (ms) somebody with this id was erased.
     """
 
     first: int = 0
@@ -31,6 +31,7 @@ class Activity(msgspec.Struct, array_like=True, gc=False):
     order_day: int = -1
     activated: bool = False
     dark_first: int = 0
+    erased: int = 0
 
 
 def observe(activity: Activity, time: int, dark: int) -> bool:

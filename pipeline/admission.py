@@ -7,15 +7,17 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from pipeline.contacts import Feedback
 from pipeline.dedupe import digest_of
 from pipeline.money import MoneyError, minor_units, to_reporting
 from pipeline.policy import Policy, channel_of
 from pipeline.records import Record
 from pipeline.units import DAY
 from pipeline.user import Happening, Order
-from schemas.codec import DECODE_ERRORS, decode_event, decode_order, decode_traits
+from schemas.codec import DECODE_ERRORS, decode_event, decode_feedback, decode_order, decode_products, decode_traits
 from schemas.deadletter import DeadLetterReason, Stage
 from schemas.event import (
+    FEEDBACK_EVENTS,
     HOPELESS_IDS,
     MAX_BYTES,
     PASSIVE_EVENTS,
@@ -27,6 +29,8 @@ from schemas.event import (
 
 EARLIEST: Final = 7305 * DAY  # 1990-01-01: no product's event is older
 _CACHED_CHANNELS: Final = 10_000
+_ORDER_ITEMS: Final = 32
+_ID: Final = 128  # characters; a longer id of an item is none
 _UNTOLD: Final = OrderProperties()
 
 
@@ -103,6 +107,8 @@ def admit(record: Record, policy: Policy, channels: Channels, recorded: int | No
     if kind == "track":
         if name is None:
             return Rejection("wrong_type", "validate", "a track call needs `event`")
+        if name in FEEDBACK_EVENTS:
+            happening.feedback = _feedback(event, FEEDBACK_EVENTS[name])
         if name in PASSIVE_EVENTS:
             happening.active = False
         elif name in policy.orders:
@@ -146,13 +152,33 @@ def _order(event: Event, policy: Policy) -> Order | Rejection:
     if amount is None:
         amount = properties.total if properties.total is not None else properties.value
     currency = (properties.currency or policy.currency.reporting).upper()
+    items = _items(properties.products) if policy.shows_items else ()
     if amount is None:
-        return Order(0, currency, 0)
+        return Order(0, currency, 0, items)
     try:
         minor = minor_units(amount, currency)
-        return Order(minor, currency, to_reporting(minor, currency, policy.currency))
+        return Order(minor, currency, to_reporting(minor, currency, policy.currency), items)
     except MoneyError as error:
         return Rejection(error.reason, "validate", str(error))
+
+
+def _items(products: msgspec.Raw) -> tuple[str, ...]:
+    """The ids of an order's products. Whoever lists them otherwise has no items, but has bought."""
+    try:
+        found = (decode_products(products) if products else None) or []
+    except DECODE_ERRORS:
+        return ()
+    ids = [product.product_id if product.product_id is not None else product.sku for product in found]
+    return tuple(dict.fromkeys(str(item) for item in ids[:_ORDER_ITEMS] if item is not None and len(str(item)) <= _ID))
+
+
+def _feedback(event: Event, kind: str) -> Feedback | None:
+    """What is reported, if it says of which message."""
+    try:
+        properties = decode_feedback(event.properties) if event.properties else None
+    except DECODE_ERRORS:
+        return None
+    return Feedback(kind, properties.trigger_id) if properties is not None and properties.trigger_id else None
 
 
 def _undecodable(error: Exception, where: str = "event") -> Rejection:

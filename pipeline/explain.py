@@ -9,12 +9,15 @@ from typing import Final, Literal
 
 import msgspec
 
+from pipeline.context import Context, Due, Transition
 from pipeline.deadlines import NEVER
+from pipeline.gates import judge, p_alive
 from pipeline.guard import Guard
 from pipeline.lifecycle import STAGES
 from pipeline.policy import Policy, Rule
 from pipeline.position import Position
-from pipeline.recall import Context, Due, Transition, decide, p_alive, rule_deadlines, silence_start
+from pipeline.recall import rule_deadlines, spread_out, waiting
+from pipeline.risk.model import silence_start
 from pipeline.state import UserState, decode_row, encode_row
 from pipeline.units import DAY, HOUR
 from pipeline.user import Deadline, next_wake, step
@@ -112,7 +115,7 @@ def foresee(user: str, state: UserState, context: Context) -> Iterator[Decision]
     """The decisions to come, in their order, if silence goes on, the source speaks and nothing is published."""
     copy, context = decode_row(encode_row(state)), msgspec.structs.replace(context)
     for _ in range(_FORESEEN):
-        hour = next_wake(copy, context)
+        hour = next_wake(user, copy, context)
         if hour >= NEVER:
             return
         context.next_hour = hour + 1
@@ -139,7 +142,7 @@ def explain(user: str, state: UserState, context: Context, as_of: int | None = N
     if state.known and state.activity.days:
         for decision in foresee(user, state, context):
             foretold.setdefault(decision.data.rule_id, decision)
-    due = {found.rule.id: found for found in rule_deadlines(state, context.policy)} if state.activity.days else {}
+    due = {found.rule.id: found for found in _deadlines(user, state, context)}
     applying = context.policy.rules if state.known and state.activity.days else ()
     rules = [
         _rule(_gates_now(user, state, context, moment, rule), context, rule, due.get(rule.id), foretold.get(rule.id))
@@ -147,14 +150,14 @@ def explain(user: str, state: UserState, context: Context, as_of: int | None = N
     ]
     sends = [d for d in foretold.values() if d.data.decision == "send"]
     first = min(sends, key=lambda d: d.time, default=None)
-    silent = (moment - context.dark * HOUR - silence_start(state)) / DAY if state.activity.days else None
+    silent = (moment - context.dark * HOUR - silence_start(state.activity)) / DAY if state.activity.days else None
     outlook = Outlook(
         as_of=rfc3339(moment),
         clock=rfc3339(context.clock) if context.clock else None,
         lifecycle=STAGES[state.stage],
         silent_days=None if silent is None else round(silent, 3),
         risk=_risk(state, context, moment),
-        next=_next(state, context),
+        next=_next(user, state, context),
         fires_at=first.time if first else None,
         fires_rule=first.data.rule_id if first else None,
         source_held=held,
@@ -168,6 +171,15 @@ def explain(user: str, state: UserState, context: Context, as_of: int | None = N
 def sentence(gate: Gate) -> Sentence:
     """A gate of a trigger or a decision in words."""
     return Sentence(gate.feature, gate.value, gate.threshold, gate.passed, _words(gate))
+
+
+def _deadlines(user: str, state: UserState, context: Context) -> list[Due]:
+    if not state.activity.days:
+        return []
+    waits = waiting(state, context)
+    later = {due.rule.id for due in waits}
+    own = [spread_out(user, due, context) for due in rule_deadlines(state, context)]
+    return [*waits, *(due for due in own if due.rule.id not in later)]
 
 
 def _rule(gates: list[Gate], context: Context, rule: Rule, due: Due | None, foretold: Decision | None) -> RuleOutlook:
@@ -206,8 +218,8 @@ def _gates_now(user: str, state: UserState, context: Context, moment: int, rule:
     effects = Transition(None)
     at = moment - context.dark * HOUR
     current = msgspec.structs.replace(context, clock=min(context.clock, moment))
-    decide(user, decode_row(encode_row(state)), Due(at, 0, rule), current, effects, revealed_by="clock")
-    found = next(message for message in effects.outputs if isinstance(message, Decision)).data.explain
+    copy, due = decode_row(encode_row(state)), Due(at, 0, rule, state.activity.last)
+    found = judge(user, copy, due, current, effects, revealed_by="clock").explain
     for gate in found:
         if gate.feature == "p_alive":
             gate.passed = p_alive(state, at, context.policy) < float(gate.threshold or 0)
@@ -222,15 +234,15 @@ def _risk(state: UserState, context: Context, moment: int) -> Risk | None:
         return None
     at, horizon = moment - context.dark * HOUR, 30 * DAY
     lived = activity.last - activity.first
-    age = max(lived, lived + at - silence_start(state))
+    age = max(lived, lived + at - silence_start(state.activity))
     none = context.policy.risk.p_none(activity.days - 1, lived, age, horizon)
     return Risk(round(p_alive(state, at, context.policy), 4), round(none, 4), horizon, _MODEL)
 
 
-def _next(state: UserState, context: Context) -> Upcoming | None:
+def _next(user: str, state: UserState, context: Context) -> Upcoming | None:
     """What falls due next, by its own time; what was put off since its hour was dark is due at once."""
     shift = context.dark * HOUR
-    start = silence_start(state) + shift
+    start = silence_start(state.activity) + shift
     found: list[tuple[int, str]] = []
     if state.recall is not None and state.recall.window_end:
         found.append((state.recall.window_end, "goal window ends"))
@@ -243,7 +255,7 @@ def _next(state: UserState, context: Context) -> Upcoming | None:
         if STAGES[state.stage] != "dormant":
             found.append((start + stages.dormant, "dormant"))
         floor = max(state.decided, context.adopted)
-        found += [(d.at + shift, f"rule {d.rule.id}") for d in rule_deadlines(state, context.policy) if d.at >= floor]
+        found += [(d.at + shift, f"rule {d.rule.id}") for d in _deadlines(user, state, context) if d.at >= floor]
     if not found:
         return None
     at, what = min(found)
@@ -273,7 +285,7 @@ def _words(gate: Gate) -> str:
 
 _YES_NO: Final = {
     "still_silent": ("still silent at the deadline", "came back before it was decided"),
-    "in_time": ("decided in time", "decided too late: it had expired"),
+    "in_time": ("decided in time", "it could not be sent before it expired"),
     "episode_free": ("no other rule has this silence", "another rule has this silence: one trigger per episode"),
     "not_paused": ("sending is not paused", "sending is paused (rekindle resume)"),
     "subscribed": ("subscribed", "unsubscribed"),

@@ -1,12 +1,15 @@
 """What a partition has to say: messages encoded for their topics, dead letters with their reasons."""
 
 from pipeline.admission import Rejection
-from pipeline.recall import Message
+from pipeline.context import Message
+from pipeline.erasure import Marked
 from pipeline.records import Output, Record
-from schemas.codec import encode_json
+from schemas.codec import encode_json, rfc3339
 from schemas.deadletter import DeadLetterHeaders, kept
 from schemas.decision import Decision
+from schemas.erasure import Erasure, ErasureData
 from schemas.event import MAX_BYTES
+from schemas.topics import COMPLETE_WITHIN
 from schemas.trigger import Trigger
 
 
@@ -35,9 +38,27 @@ class Outbox:
             ]
         self._outputs.setdefault(topic, []).append(Output(key, encode_json(message), self._headers))
 
-    def dead_letter(self, record: Record, why: Rejection, core: int) -> None:
-        """`record` as a dead letter. `core`: the version that the log asks for, whatever this release knows beyond."""
-        value, digest = kept(record.value or b"", MAX_BYTES - 1)
+    def erasure(self, marked: Marked, asked: int) -> None:
+        """The certificate that a user was erased who asked for it at `asked` (ms)."""
+        mark, name = marked.mark, marked.name.hex()
+        data = ErasureData(
+            mark=name,
+            erased_until=rfc3339(mark.until),
+            applied_at=rfc3339(mark.applied),
+            complete_by=rfc3339(mark.last + COMPLETE_WITHIN),
+            partition=self._partition,
+            offset=mark.offset,
+        )
+        erasure = Erasure(id=f"{name}.{mark.offset}", subject=name, time=rfc3339(asked), partitionkey=name, data=data)
+        headers = [("rekindle-partition", b"%d" % self._partition), ("rekindle-offset", b"%d" % mark.offset)]
+        self._outputs.setdefault("erasures", []).append(Output(name.encode(), encode_json(erasure), headers))
+
+    def dead_letter(self, record: Record, why: Rejection, core: int, marked: Marked | None = None) -> None:
+        """`record` as a dead letter. `core`: the version that the log asks for, whatever this release knows beyond.
+        `marked`: of a user who was erased, of whom neither id nor content is kept.
+        """
+        value, digest = kept(record.value or b"", MAX_BYTES - 1) if marked is None else (b"", None)
+        key = record.key or b"" if marked is None else marked.name.hex().encode()
         headers = DeadLetterHeaders(
             reason=why.reason,
             message=why.message,
@@ -49,7 +70,7 @@ class Outbox:
             time=str(record.timestamp),
             sha256=digest,
         )
-        self._outputs.setdefault("deadletters", []).append(Output(record.key or b"", value, headers.encode()))
+        self._outputs.setdefault("deadletters", []).append(Output(key, value, headers.encode()))
 
     def take(self) -> dict[str, list[Output]]:
         """Hand over and begin anew."""

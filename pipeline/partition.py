@@ -15,19 +15,22 @@ import msgspec
 
 from pipeline import dedupe
 from pipeline.admission import Channels, Rejection, admit
+from pipeline.context import EVERY_RULE, Context, Transition
 from pipeline.control import is_control, read_control
 from pipeline.deadlines import NEVER, Wheel
+from pipeline.erasure import Marks, WrongKey, check_value
 from pipeline.guard import Guard
 from pipeline.outbox import Outbox
+from pipeline.perks import SLOTS, Purse
 from pipeline.policy import DEFAULT, Policy, PolicyError, parse
 from pipeline.position import Position, check_core, decode_position, encode_position
-from pipeline.recall import ALL_RULES, Context, Transition
 from pipeline.records import Commit, CoreError, MissingBody, Record, UnknownVersion, UnreadableBody
+from pipeline.risk import ChurnModel, from_json
 from pipeline.state import UserState, decode_row, encode_row, schedule_of
 from pipeline.sums import Cells
 from pipeline.units import DAY, HOUR
 from pipeline.user import Deadline, Happening, earliest_wake, step, withdraws_consent
-from schemas.codec import decode_skip
+from schemas.codec import DECODE_ERRORS, decode_lease, decode_skip
 from schemas.control import CONTROL_KEY, Adopt, Domain, Gap, Hold, Pause, Release, Resume, Tick
 from schemas.partitioner import partition_of
 
@@ -49,23 +52,52 @@ def _parsed(digest: str, body: bytes) -> Policy:
         raise UnreadableBody(f"the adopted policy {digest} can't be read: {error}") from error
 
 
+@lru_cache(maxsize=16)
+def _model(digest: str, body: bytes) -> ChurnModel:
+    try:
+        return from_json(body)
+    except ValueError as error:
+        raise UnreadableBody(f"the adopted model {digest} can't be read: {error}") from error
+
+
+@lru_cache(maxsize=16)
+def _lease(digest: str, body: bytes) -> Mapping[str, Sequence[int]]:
+    try:
+        perks = decode_lease(body).perks
+    except DECODE_ERRORS as error:
+        raise UnreadableBody(f"the adopted lease {digest} can't be read: {error}") from error
+    if any(len(slots) != SLOTS for slots in perks.values()):
+        raise UnreadableBody(f"the adopted lease {digest} does not name {SLOTS} slots")
+    return perks
+
+
 class Partition:
     """The pure core of partition `number` of `count`. `registry` maps keys of the registry topic to bodies; `tenant`
-    is a part of every trigger's id; `topic` only names the source in dead letters.
+    is a part of every trigger's id; `topic` only names the source in dead letters; `secret` keys the marks of users who
+    were erased, and is the same for the life of a log.
     """
 
     def __init__(
-        self, number: int, count: int, registry: Mapping[str, bytes], *, tenant: str = "default", topic: str = "users"
+        self,
+        number: int,
+        count: int,
+        registry: Mapping[str, bytes],
+        *,
+        tenant: str = "default",
+        topic: str = "users",
+        secret: bytes = b"",
     ) -> None:
         self.number = number
         self.count = count
-        self.position = Position()
+        self.position = Position(erasure_key=check_value(secret))
         self.guard = Guard()
         self.cells = Cells()
         self.rows: dict[bytes, bytes] = {}
         self.wheel = Wheel()
+        self.marks = Marks(secret)
         self._registry = registry
-        self._context = Context(DEFAULT, tenant)
+        purse = Purse({}, self.cells.values)
+        self._context = Context(DEFAULT, tenant, purse=purse, hourly=self.position.hourly, partitions=count)
         self._channels = Channels(DEFAULT)
         self._hot: dict[bytes, UserState | None] = {}  # rows changed since the last commit, decoded; None: gone
         self._changed: dict[bytes, bytes | None] = {}  # the same, encoded
@@ -101,7 +133,7 @@ class Partition:
 
     def restore(self, changelog: Iterable[tuple[bytes, bytes | None]]) -> None:
         """Load a changelog: (key, value) in log order, a later one wins, None removes. Raises UnknownVersion,
-        MissingBody, UnreadableBody.
+        MissingBody, UnreadableBody, WrongKey.
         """
         latest: dict[bytes, bytes] = {}
         rows = self.rows
@@ -115,12 +147,17 @@ class Partition:
             elif value is not None:
                 latest[key] = value
         if b"p" in latest:
-            self.position = decode_position(latest.pop(b"p"))
+            expected, self.position = self.position.erasure_key, decode_position(latest.pop(b"p"))
+            if self.position.erasure_key not in {"", expected}:  # "": of before there were marks
+                raise WrongKey
+            self.position.erasure_key = expected
         if b"g" in latest:
             self.guard = _decode_guard(latest.pop(b"g"))
         for key, value in latest.items():
             if key[:1] == b"s":
                 self.cells.restore(key[1:], value)
+            elif key[:1] == b"e":
+                self.marks.restore(key[1:], value)
         position = self.position
         policy = self._policy(position.policy) if position.policy else DEFAULT
         self._use(
@@ -132,8 +169,13 @@ class Partition:
                 dark=self.guard.dark,
                 next_hour=position.judged + 1 if position.judged else position.next_hour,
                 paused=frozenset(position.paused),
+                since={rule: at for rule, (_, at) in position.since.items()},
+                hourly=position.hourly,
+                modelled=position.modelled,
             )
         )
+        self._use_model(position.model)
+        self._use_lease(position.lease)
         for key in rows:
             self.wheel.put(max(self._due_hour(key), position.next_hour), key)
 
@@ -166,7 +208,7 @@ class Partition:
                     elif (state := self._examine(record, item)) is not None:
                         if not item.backfill and self._move_clock(item.time):
                             yield from self._advance(record)
-                            state = self._state(item.key) or UserState(known=item.known)
+                            state = self._state(item.key) or self._stranger(item)
                         self._apply(record, item, state)
             except (MissingBody, UnknownVersion, UnreadableBody):
                 raise
@@ -191,6 +233,8 @@ class Partition:
         self._changed = {}
         for cell, value in self.cells.take():
             changelog.append((b"s" + cell, value))
+        for name, mark in self.marks.take():
+            changelog.append((b"e" + name, mark))
         if self._guard_moved:
             changelog.append((b"g", _encode_guard(self.guard)))
             self._guard_moved = False
@@ -229,7 +273,10 @@ class Partition:
                 why = f"murmur2 puts this key on another partition than {self.number}"
                 self._reject(record, Rejection("wrong_partition", "validate", why))
                 return None
-            state = UserState(known=item.known)
+            state = self._stranger(item)
+        if time <= state.activity.erased:
+            self._reject(record, Rejection("erased", "erased", "of before the user was erased; nothing of it is kept"))
+            return None
         horizon = position.horizon
         if horizon is not None and time < horizon - self._context.policy.lateness - LATE_LIMIT:
             if not (item.backfill or item.kind == "delete" or withdraws_consent(item)):
@@ -268,6 +315,9 @@ class Partition:
         counts.applied += 1
         state.seen = dedupe.remember(state.seen, item.digest, context.next_hour)
         self._keep(item.key, state.wake, step(state, item, context), record)
+        if item.kind == "delete":
+            until = max(time, state.activity.last)  # whatever was known of them is of before
+            self._outbox.erasure(self.marks.erase(item.key, until, record.offset, record.timestamp), time)
 
     def _latest_time(self, record: Record) -> int | None:
         """An event later than this (ms) is refused; None: every event, since no tick has said what time it is."""
@@ -275,6 +325,12 @@ class Partition:
         if position.domain == "live":
             return record.timestamp + skew
         return None if position.tick is None else position.tick + PLAYED_TICK + skew
+
+    def _stranger(self, item: Happening) -> UserState:
+        """Somebody of whom nothing is known, except that they may have been erased."""
+        state = UserState(known=item.known)
+        state.activity.erased = self.marks.until(item.key)
+        return state
 
     def _state(self, key: bytes) -> UserState | None:
         state = self._hot.get(key)
@@ -295,14 +351,32 @@ class Partition:
             self._hot[key] = None
         if transition.facts:
             self.cells.add(transition.facts)
+        if transition.contacted or transition.crossed:
+            self._count_contacts(transition)
         for message in transition.outputs:
             self._outbox.add(key, message, record)
+
+    def _count_contacts(self, transition: Transition) -> None:
+        """Contacts by rules with a ceiling; one that reaches it is paused until an operator resumes it."""
+        position, context = self.position, self._context
+        hour = context.next_hour
+        for rule in transition.contacted:
+            known, count = position.hourly.get(rule, (hour, 0))
+            position.hourly[rule] = [hour, count + 1 if known == hour else 1]
+        if transition.crossed:
+            context.paused |= set(transition.crossed)
+            position.paused = sorted(context.paused)
 
     def _reject(self, record: Record, why: Rejection) -> None:
         counts = self.position.counts
         counts.read += 1
         counts.rejected += 1
-        self._outbox.dead_letter(record, why, self.position.core)
+        marked = None if record.key is None else self.marks.find(record.key)
+        if marked is not None and why.reason != "erased" and self._state(record.key or b"") is not None:
+            marked = None  # they are there again, and it may be theirs of now
+        if marked is not None:
+            self.marks.refuse(marked, record.timestamp)
+        self._outbox.dead_letter(record, why, self.position.core, marked)
 
     def _skip(self, record: Record) -> bool:
         """Whether an operator asked to pass over this record, which then is a dead letter."""
@@ -402,6 +476,10 @@ class Partition:
                 if message.core is not None:
                     check_core(message.core)
                     position.core = max(position.core, message.core)
+                if message.lease is not None:
+                    self._use_lease(message.lease)
+                if message.model is not None:
+                    yield from self._adopt_model(message.model, record)
                 if message.policy is not None:
                     yield from self._adopt(message.policy, record)
             case Domain():
@@ -412,7 +490,7 @@ class Partition:
                 guard.release()
                 self._guard_moved = True
             case Pause():
-                context.paused |= {message.rule or ALL_RULES}
+                context.paused |= {message.rule or EVERY_RULE}
             case Resume():
                 context.paused = frozenset() if message.rule is None else context.paused - {message.rule}
             case Gap():
@@ -421,29 +499,63 @@ class Partition:
         position.counts.control += 1
 
     def _adopt(self, digest: str, record: Record) -> Iterator[None]:
-        """Decide by another policy from here on: the one pass over all rows, which puts everyone on a new wheel.
-
-        Deadlines before now change the lifecycle when their user is next woken, and open no episode.
+        """Decide by another policy from here on. Deadlines before now change the lifecycle when their user is next
+        woken, and open no episode.
         """
         policy, position, old = self._policy(digest), self.position, self._context
         now = max(old.clock, record.timestamp) if position.domain == "live" else old.clock
         adopted = now - old.dark * HOUR
-        context = msgspec.structs.replace(old, policy=policy, epoch=position.epoch + 1, adopted=adopted)
+        since: dict[str, tuple[str, int]] = {}
+        for rule in policy.rules:
+            mode, at = position.since.get(rule.id, ("", adopted))
+            since[rule.id] = (rule.mode, at if mode == rule.mode else adopted)
+        context = msgspec.structs.replace(
+            old, policy=policy, adopted=adopted, since={rule: at for rule, (_, at) in since.items()}
+        )
+        yield from self._rewind(context)
+        position.policy, position.adopted, position.since = digest, adopted, since
+
+    def _adopt_model(self, digest: str, record: Record) -> Iterator[None]:
+        """Tell the risk by another model from here on; deadlines by it that lie before now open no episode."""
+        position, old = self.position, self._context
+        now = max(old.clock, record.timestamp) if position.domain == "live" else old.clock
+        modelled = now - old.dark * HOUR
+        context = msgspec.structs.replace(old, model=self._model(digest), model_version=digest[:12], modelled=modelled)
+        yield from self._rewind(context)
+        position.model, position.modelled = digest, modelled
+
+    def _rewind(self, context: Context) -> Iterator[None]:
+        """The one pass over all rows: everyone is put on a new wheel, by the next epoch."""
+        context.epoch = self.position.epoch + 1
         self._store_hot()
         wheel = Wheel()
         for visited, (key, row) in enumerate(self.rows.items(), start=1):
             wheel.put(max(earliest_wake(decode_row(row), context), context.next_hour), key)
             if visited % _PAUSE_WAKES == 0:
                 yield  # nothing has changed yet: a restart from here adopts anew
-        position.policy, position.epoch, position.adopted = digest, context.epoch, adopted
+        self.position.epoch = context.epoch
         self.wheel = wheel
         self._use(context)
 
     def _policy(self, digest: str) -> Policy:
-        body = self._registry.get(f"policy/{digest}")
+        return _parsed(digest, self._body(f"policy/{digest}"))
+
+    def _body(self, key: str) -> bytes:
+        body = self._registry.get(key)
         if body is None:
-            raise MissingBody(f"policy/{digest}")
-        return _parsed(digest, body)
+            raise MissingBody(key)
+        return body
+
+    def _model(self, digest: str) -> ChurnModel | None:
+        return _model(digest, self._body(f"model/{digest}")) if digest else None
+
+    def _use_model(self, digest: str) -> None:
+        self._context.model, self._context.model_version = self._model(digest), digest[:12]
+
+    def _use_lease(self, digest: str) -> None:
+        leases = _lease(digest, self._body(f"lease/{digest}")) if digest else {}
+        self._context.purse = Purse(leases, self.cells.values)
+        self.position.lease = digest
 
     def _use(self, context: Context) -> None:
         self._context = context

@@ -36,7 +36,10 @@ class Counts(msgspec.Struct):
 class Position(msgspec.Struct):
     """Times in ms. `offset` is the next record; `last` is offset, timestamp and CRC of the last record folded.
 
-    `next_hour` is the first hour that is not swept, `judged` the last one that the source was judged for.
+    `next_hour` is the first hour that is not swept, `judged` the last one that the source was judged for. `modelled`:
+    since when the model is used; `since`: rule -> its mode and since when it is in it (both in effective time);
+    `hourly`: rule -> [hour, contacts in it].
+    `erasure_key` tells by which key users are marked who were erased.
     """
 
     version: int = STATE_VERSION
@@ -53,6 +56,12 @@ class Position(msgspec.Struct):
     paused: list[str] = []
     last: tuple[int, int, int] | None = None
     counts: Counts = msgspec.field(default_factory=Counts)
+    model: str = ""
+    modelled: int = 0
+    lease: str = ""
+    since: dict[str, tuple[str, int]] = {}
+    hourly: dict[str, list[int]] = {}
+    erasure_key: str = ""
 
 
 class _Version(msgspec.Struct):

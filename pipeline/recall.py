@@ -1,80 +1,83 @@
-"""Recall: which rule is due for a silent user, what is decided, and whether they came back.
+"""Recall: which rule is due for a user, and what is decided.
 
-A trigger's or decision's time is the deadline, never when it was noticed. The order of the gates is fixed:
-returned, stale, episode_taken, paused, consent, cooldown, shadow; the arm is drawn after all of them.
+A decision holds as of the moment at which it is due, never of when that was noticed. Its gates are in
+`pipeline.gates`; the arm is drawn after all of them. What only time stands in the way of waits in the row.
 """
 
-from functools import lru_cache
 from hashlib import sha256
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any
 
-import msgspec
 import xxhash
 
+from pipeline.contacts import remember
+from pipeline.context import Context, Due, RevealedBy, Transition
+from pipeline.gates import Ruling, judge
 from pipeline.lifecycle import STAGES
-from pipeline.policy import PAliveBelow, Policy, Rule, Silence
-from pipeline.state import FIRST_EPOCH, Recall, UserState
-from pipeline.sums import DECISIONS, OUTCOMES, Fact
-from pipeline.sums.outcomes import DECIDED, MEASURED, RECALLED, RETURNED, VALUE
+from pipeline.outcome import arm_name, count
+from pipeline.perks import slot_of
+from pipeline.policy import NotActivated, PAliveBelow, RiskAbove, Rule, Silence
+from pipeline.purchases import shown
+from pipeline.risk import crossing
+from pipeline.risk.model import silence_start
+from pipeline.state import Contact, Pending, Recall, UserState
+from pipeline.sums import DECISIONS, PERKS
+from pipeline.sums.outcomes import DECIDED, PERK_COST, stratum_of
+from pipeline.sums.perks import OFFERS, SPENT
 from pipeline.units import DAY, HOUR
 from schemas.codec import rfc3339
 from schemas.decision import Decision, DecisionData, Reason, Verdict
-from schemas.outcome import Outcome, OutcomeData
-from schemas.trigger import Episode, Evidence, Experiment, Gate, Goal, RecallData, Risk, Trigger
+from schemas.trigger import Content, Episode, Evidence, Experiment, Goal, Perk, RecallData, Risk, Trigger
 
-Message = Trigger | Decision | Outcome
-RevealedBy = Literal["clock", "event"]
-_MODEL_VERSION: Final = "mbg"
-ALL_RULES: Final = "*"
+_CLOSED_FORM = "mbg"
+"""Model version of a risk by the policy's own parameters."""
 
 
-class Context(msgspec.Struct):
-    """What a partition knows at a position of its log. Times in ms; `adopted` in effective time; `dark` in hours."""
-
-    policy: Policy
-    tenant: str
-    epoch: int = FIRST_EPOCH
-    adopted: int = 0
-    dark: int = 0
-    clock: int = 0
-    next_hour: int = 0  # the first hour that is not swept yet
-    paused: frozenset[str] = frozenset()  # rule ids; ALL_RULES stands for every one
-
-
-class Transition(msgspec.Struct, gc=False):
-    """What a step does: the state (None: the row is gone), what it says, and what the sums gain."""
-
-    state: UserState | None
-    outputs: list[Message] = []
-    facts: list[Fact] = []
-
-
-class Due(NamedTuple):
-    """A rule and its deadline: effective time orders, real time is shown."""
-
-    at: int
-    order: int
-    rule: Rule
-
-
-def silence_start(state: UserState) -> int:
-    """The user's last activity in effective time (ms)."""
-    return state.activity.last - state.activity.dark * HOUR
-
-
-def rule_deadlines(state: UserState, policy: Policy) -> list[Due]:
-    """Every rule's deadline for the current silence, in effective time."""
+def rule_deadlines(state: UserState, context: Context) -> list[Due]:
+    """Every rule's deadline by itself, in effective time; rules by segment have none."""
     activity = state.activity
-    start = silence_start(state)
+    start = silence_start(activity)
     found = []
-    for order, rule in enumerate(policy.rules):
+    for order, rule in enumerate(context.policy.rules):
         when = rule.when
         if isinstance(when, Silence):
-            found.append(Due(start + when.after, order, rule))
+            at = start + when.after
         elif isinstance(when, PAliveBelow) and activity.days >= when.min_active_days:
             lived = activity.last - activity.first
-            crossing = policy.risk.crossing(activity.days - 1, lived, when.threshold)
-            found.append(Due(start + max(when.min_silence, crossing - lived), order, rule))
+            age = context.policy.risk.crossing(activity.days - 1, lived, when.threshold)
+            at = start + max(when.min_silence, age - lived)
+        elif isinstance(when, RiskAbove) and context.model is not None and activity.days >= when.min_active_days:
+            at = crossing(context.model, activity, when.threshold, start, start + when.min_silence)
+            if at < context.modelled:
+                continue
+        elif isinstance(when, NotActivated) and not activity.activated:
+            at = activity.first - activity.dark_first * HOUR + when.after
+        else:
+            continue
+        found.append(Due(at, order, rule, activity.first if rule.kind == "activate" else activity.last))
+    return found
+
+
+def spread_out(user: str, due: Due, context: Context) -> Due:
+    """The deadline; of a user who lapsed before the rule was switched on, the one in its backlog, if it has one."""
+    spread, since = due.rule.backlog, context.since.get(due.rule.id, 0)
+    if spread is None or due.at >= since:
+        return due
+    return due._replace(at=since + _hash(f"backlog\x1f{user}\x1f{due.rule.id}") * spread // 2**64)
+
+
+def waiting(state: UserState, context: Context) -> list[Due]:
+    """What waits in the row, of rules that there still are."""
+    recall = state.recall
+    if recall is None or not recall.pending:
+        return []
+    shift = context.dark * HOUR
+    rules = {rule.id: (order, rule) for order, rule in enumerate(context.policy.rules)}
+    found = []
+    for kept in recall.pending:
+        order, rule = rules.get(kept.rule, (0, None))
+        if rule is not None and kept.step <= len(rule.steps):
+            reasons: tuple[Any, ...] = tuple(kept.reasons)
+            found.append(Due(kept.at - shift, order, rule, kept.episode, kept.step, kept.deadline, reasons))
     return found
 
 
@@ -85,170 +88,183 @@ def trigger_id(tenant: str, user: str, rule: str, episode: int, step: int = 0) -
 
 def draw_holdout(salt: str, user: str, rule: str, share: float) -> bool:
     """Sticky: the same user is in the same arm of a rule as long as salt and share stay."""
-    return xxhash.xxh3_64_intdigest(f"{salt}\x1f{user}\x1f{rule}".encode()) < int(share * 2**64)
+    return _hash(f"{salt}\x1f{user}\x1f{rule}") < int(share * 2**64)
 
 
-def p_alive(state: UserState, at: int, policy: Policy) -> float:
-    """P(alive) at effective time `at` (ms)."""
-    activity = state.activity
-    lived = activity.last - activity.first
-    return policy.risk.p_alive(activity.days - 1, lived, max(lived, lived + at - silence_start(state)))
-
-
-@lru_cache(maxsize=1024)
-def _yes_or_no(feature: str, ok: bool) -> Gate:
-    return Gate(feature, "yes" if ok else "no", "yes", ok)
+def _hash(text: str) -> int:
+    return xxhash.xxh3_64_intdigest(text.encode())
 
 
 def decide(
     user: str, state: UserState, due: Due, context: Context, effects: Transition, *, revealed_by: RevealedBy
 ) -> None:
-    """Decide one due rule as of its deadline: by the clock, or by an event when the user is already back."""
-    rule, activity = due.rule, state.activity
-    deadline = due.at + context.dark * HOUR
-    recall, profile = state.recall, state.profile
-    expires = deadline + rule.expires_after
-    identity = trigger_id(context.tenant, user, rule.id, activity.last)
-    explain: list[Gate] = []
-    verdict: Verdict | None = None
-    reasons: list[Reason] = []
-    eligible: int | None = None
-
-    def gate(feature: str, ok: bool, no: Verdict, why: Reason, days: tuple[float, float] | None = None) -> None:
-        nonlocal verdict
-        explain.append(_yes_or_no(feature, ok) if days is None else Gate(feature, *days, ok))
-        if not ok:
-            verdict = verdict or no
-            reasons.append(why)
-
-    silence = due.at - silence_start(state)
-    when = rule.when
-    if isinstance(when, PAliveBelow):
-        explain.append(Gate("p_alive", round(p_alive(state, due.at, context.policy), 4), when.threshold, True))
-        explain.append(Gate("active_days", activity.days, when.min_active_days, True))
-        explain.append(Gate("silence_days", round(silence / DAY, 3), round(when.min_silence / DAY, 3), True))
-    elif isinstance(when, Silence):
-        explain.append(Gate("silence_days", round(silence / DAY, 3), round(when.after / DAY, 3), True))
-
-    gate("still_silent", revealed_by == "clock", "returned", "returned")
-    gate("in_time", context.clock < expires, "stale", "expired")
+    """Decide one due message: by the clock, or by an event that shows that the moment has passed."""
+    _forget(state, due)
+    rule = due.rule
+    moment = due.at + context.dark * HOUR
+    ruling = judge(user, state, due, context, effects, revealed_by=revealed_by)
+    expires = (moment if due.deadline is None else due.deadline) + rule.expires_after
     live = rule.mode == "live"
-    taken = live and recall is not None and recall.episode == activity.last
-    gate("episode_free", not taken, "episode_taken", "episode_taken")
-    gate("not_paused", context.paused.isdisjoint({rule.id, ALL_RULES}), "suppressed", "paused")
-    gate("subscribed", profile is None or not profile.unsubscribed, "suppressed", "unsubscribed")
-    consents = profile is None or profile.consent.get(rule.channel) is not False
-    gate(f"consent_{rule.channel}", consents, "suppressed", "no_consent")
-    if recall is not None and recall.decided_at:
-        free = max(recall.decided_at + rule.cooldown, recall.window_end)
-        days = round((deadline - recall.decided_at) / DAY, 3), round((free - recall.decided_at) / DAY, 3)
-        gate("days_since_contact", deadline >= free, "suppressed", "cooldown", days)
-        if deadline < free:
-            eligible = free
-    gate("live", live, "shadow", "shadow_mode")
-
+    if ruling.verdict is None and ruling.until:
+        recall = state.recall = state.recall or Recall()
+        if live and rule.kind == "recall":
+            recall.episode = state.activity.last
+        deadline = moment if due.deadline is None else due.deadline
+        again = min(ruling.until, expires)
+        kept = Pending(rule.id, due.step, due.episode, deadline, again, [str(why) for why in ruling.reasons])
+        recall.pending = [*recall.pending, kept]
+        return
     experiment = None
-    holdout = False
+    verdict = ruling.verdict
     if verdict is None:
-        holdout = draw_holdout(context.policy.salt, user, rule.id, rule.holdout)
-        experiment = Experiment(context.policy.salt, rule.holdout, "holdout" if holdout else "treatment")
-        verdict = "holdout" if holdout else "send"
-    if live and verdict in {"send", "holdout", "suppressed"}:
-        if recall is None:
-            recall = state.recall = Recall()
-        recall.episode = activity.last
-    window_end = deadline + rule.goal.within
-    if recall is not None and verdict in {"send", "holdout"}:
-        recall.trigger_id, recall.rule, recall.rule_version, recall.holdout = identity, rule.id, rule.version, holdout
-        recall.decided_at, recall.window_end, recall.goal, recall.returned_at = deadline, window_end, rule.goal.event, 0
-        effects.facts.append((OUTCOMES, (deadline // DAY, rule.id, "holdout" if holdout else "treatment"), DECIDED, 1))
-    effects.facts.append((DECISIONS, (deadline // DAY, rule.id, verdict, reasons[0] if reasons else ""), 0, 1))
+        experiment, verdict = _draw(user, state, due, context, ruling)
+    if live and rule.kind == "recall" and verdict in {"send", "holdout", "suppressed"}:
+        recall = state.recall = state.recall or Recall()
+        recall.episode = state.activity.last
+    if experiment is not None:
+        _contact(user, state, due, context, effects, ruling, holdout=verdict == "holdout")
+    if due.step < len(rule.steps) and live and verdict in {"send", "holdout", "suppressed"}:
+        _next_step(state, due, moment)
+    _say(user, state, due, context, effects, ruling, verdict, experiment)
 
+
+def _forget(state: UserState, due: Due) -> None:
+    """What waited waits no longer."""
+    recall = state.recall
+    if recall is not None and due.deadline is not None:
+        recall.pending = [p for p in recall.pending if (p.rule, p.step) != (due.rule.id, due.step)]
+
+
+def _draw(user: str, state: UserState, due: Due, context: Context, ruling: Ruling) -> tuple[Experiment, Verdict]:
+    """The arm: of a contact's first message by hash, of the later ones as the first."""
+    rule, policy = due.rule, context.policy
+    share = 1 - (1 - policy.holdout) * (1 - rule.holdout) if policy.holdout else rule.holdout
+    recall = state.recall
+    if due.step and recall is not None:
+        withheld, holdout = recall.withheld, recall.holdout
+    else:
+        withheld = draw_holdout(policy.salt, user, "*", policy.holdout)
+        holdout = withheld or draw_holdout(policy.salt, user, rule.id, rule.holdout)
+    if withheld:
+        ruling.reasons.append("global_holdout")
+    return Experiment(policy.salt, share, arm_name(holdout=holdout)), "holdout" if holdout else "send"
+
+
+def _contact(  # noqa: PLR0917 - what a decision knows
+    user: str, state: UserState, due: Due, context: Context, effects: Transition, ruling: Ruling, *, holdout: bool
+) -> None:
+    """Take in that the user is contacted, or would be: caps, ceiling and perk, and the measurement, once a contact."""
+    rule, policy = due.rule, context.policy
+    moment = due.at + context.dark * HOUR
+    identity = trigger_id(context.tenant, user, rule.id, due.episode, due.step)
+    recall = state.recall = state.recall or Recall()
+    if not due.step:
+        share = 1 - (1 - policy.holdout) * (1 - rule.holdout) if policy.holdout else rule.holdout
+        recall.trigger_id, recall.rule, recall.rule_version, recall.holdout = identity, rule.id, rule.version, holdout
+        recall.decided_at, recall.window_end = moment, moment + rule.goal.within
+        recall.goal, recall.returned_at = rule.goal.event, 0
+        recall.stratum = stratum_of(share, policy.salt)
+        recall.program = stratum_of(policy.holdout, policy.salt) if policy.holdout else ""
+        recall.withheld = "global_holdout" in ruling.reasons
+        count(recall, effects.facts, DECIDED)
+    remember(recall.contacts, Contact(moment, ruling.channel, identity))
+    if rule.ceiling is not None:
+        effects.contacted.append(rule.id)
+    perk = rule.step(due.step).perk
+    if perk is not None and not holdout:
+        cost, cell = policy.perks[perk].cost, (perk, slot_of(user))
+        effects.facts += [(PERKS, cell, SPENT, cost), (PERKS, cell, OFFERS, 1)]
+        count(recall, effects.facts, PERK_COST, cost)
+
+
+def _next_step(state: UserState, due: Due, moment: int) -> None:
+    recall = state.recall
+    if recall is None or recall.rule != due.rule.id or not recall.window_end:
+        return  # nobody was contacted, so there is nothing to go on with
+    at = moment + due.rule.step(due.step + 1).after
+    recall.pending = [*recall.pending, Pending(due.rule.id, due.step + 1, due.episode, at, at)]
+
+
+def come_back(user: str, state: UserState, time: int, context: Context, effects: Transition) -> None:
+    """The user was active at `time` (ms): what waits for their silence ends, what was postponed with a decision."""
+    recall = state.recall
+    if recall is None or not recall.pending:
+        return
+    for due in waiting(state, context):
+        if due.rule.kind == "recall" and due.is_retry:
+            decide(user, state, due._replace(at=time - context.dark * HOUR), context, effects, revealed_by="event")
+    recalls = {rule.id for rule in context.policy.rules if rule.kind == "recall"}
+    recall.pending = [p for p in recall.pending if p.rule not in recalls]
+
+
+def risk_of(state: UserState, at: int, horizon: int, context: Context) -> Risk:
+    """P(no event) as of effective time `at` (ms): by the adopted model in its horizon, else in `horizon` (ms)."""
+    activity, model = state.activity, context.model
+    if model is not None:
+        return Risk(round(model.predict(model.features(activity, at)), 4), model.horizon, context.model_version)
     lived = activity.last - activity.first
-    p_none = context.policy.risk.p_none(activity.days - 1, lived, lived + silence, rule.goal.within)
-    entered = rfc3339(deadline)
-    start = rfc3339(activity.last)
+    age = max(lived, lived + at - silence_start(activity))
+    return Risk(round(context.policy.risk.p_none(activity.days - 1, lived, age, horizon), 4), horizon, _CLOSED_FORM)
+
+
+def _say(  # noqa: PLR0917 - what a decision knows
+    user: str,
+    state: UserState,
+    due: Due,
+    context: Context,
+    effects: Transition,
+    ruling: Ruling,
+    verdict: Verdict,
+    experiment: Experiment | None,
+) -> None:
+    """The decision, and the trigger if there is something to send."""
+    rule, profile, activity = due.rule, state.profile, state.activity
+    moment = due.at + context.dark * HOUR
+    deadline = moment if due.deadline is None else due.deadline
+    reasons: list[Reason] = ruling.reasons
+    if experiment is not None:  # what stood in the way once does so no longer
+        reasons = [why for why in reasons if why == "global_holdout"]
+    step = rule.step(due.step)
+    first = reasons[0] if reasons else ""
+    effects.facts.append((DECISIONS, (deadline // DAY, rule.id, verdict, first), 0, 1))
+    entered, last = rfc3339(deadline), rfc3339(activity.last)
+    window_end = moment + rule.goal.within
+    if due.step and state.recall is not None and state.recall.window_end:
+        window_end = state.recall.window_end
+    content = rule.content
     shared: dict[str, Any] = {
         "rule_id": rule.id,
         "rule_version": rule.version,
-        "step": 0,
+        "step": due.step,
         "priority": rule.priority,
-        "channel": rule.channel,
-        "template_id": rule.template,
-        "expires_at": rfc3339(expires),
-        "episode": Episode(start, entered),
+        "channel": ruling.channel,
+        "template_id": step.template,
+        "expires_at": rfc3339(deadline + rule.expires_after),
+        "episode": Episode(last if due.episode == activity.last else rfc3339(due.episode), entered),
         "lifecycle": STAGES[state.stage],
         "locale": profile.locale if profile else None,
         "timezone": profile.timezone if profile else None,
         "experiment": experiment,
-        "risk": Risk(round(p_none, 4), rule.goal.within, _MODEL_VERSION),
-        "explain": explain,
-        "evidence": Evidence(activity.last_id, start),
+        "risk": risk_of(state, due.at, rule.goal.within, context),
+        "explain": ruling.explain,
+        "evidence": Evidence(activity.last_id, last),
         "goal": Goal(rule.goal.event, rfc3339(window_end)),
+        "tier": state.groups.tier or None if state.groups else None,
+        "content": None if content is None else Content(content.feature_id, shown(state.orders, content.items)),
+        "perk": None if step.perk is None else Perk(step.perk, context.policy.perks[step.perk].cost),
     }
+    identity = trigger_id(context.tenant, user, rule.id, due.episode, due.step)
+    time = rfc3339(moment)
     if verdict == "send":
-        trigger = Trigger(id=identity, subject=user, time=entered, partitionkey=user, data=RecallData(**shared))
+        trigger = Trigger(id=identity, subject=user, time=time, partitionkey=user, data=RecallData(**shared))
         effects.outputs.append(trigger)
-    data = DecisionData(
-        **shared,
-        trigger_id=identity,
-        decision=verdict,
-        reasons=reasons,
-        next_eligible_at=None if eligible is None else rfc3339(eligible),
-    )
+    eligible = rfc3339(ruling.until) if ruling.until else None
+    data = DecisionData(**shared, trigger_id=identity, decision=verdict, reasons=reasons, next_eligible_at=eligible)
     effects.outputs.append(
-        Decision(id=f"{identity}.{rule.version}.{verdict}", subject=user, time=entered, partitionkey=user, data=data)
+        Decision(id=f"{identity}.{rule.version}.{verdict}", subject=user, time=time, partitionkey=user, data=data)
     )
 
 
-def note_return(
-    recall: Recall, user: str, time: int, event: str | None, worth: tuple[int, str] | None, *, effects: Transition
-) -> None:
-    """Activity at `time` (ms) within an open goal window: the outcome, if it is the goal. `worth`: minor units,
-    currency.
-    """
-    if time < recall.decided_at:
-        return
-    if not recall.returned_at:
-        recall.returned_at = time
-    if time <= recall.window_end and recall.goal in {None, event}:
-        close(recall, user, effects, goal_at=time, worth=worth)
-
-
-def close(
-    recall: Recall, user: str, effects: Transition, *, goal_at: int | None = None, worth: tuple[int, str] | None = None
-) -> None:
-    """Write the outcome of the measured contact and end its window."""
-    arm = "holdout" if recall.holdout else "treatment"
-    facts = effects.facts
-    cell = (recall.decided_at // DAY, recall.rule, arm)
-    facts.append((OUTCOMES, cell, MEASURED, 1))
-    if recall.returned_at:
-        facts.append((OUTCOMES, cell, RETURNED, 1))
-    if goal_at is not None:
-        facts.append((OUTCOMES, cell, RECALLED, 1))
-        if worth is not None:
-            facts.append((OUTCOMES, cell, VALUE, worth[0]))
-    end = recall.window_end
-    recall.window_end = 0
-    outcome = Outcome(
-        id=f"{recall.trigger_id}.outcome",
-        subject=user,
-        time=rfc3339(end if goal_at is None else goal_at),
-        partitionkey=user,
-        data=OutcomeData(
-            trigger_id=recall.trigger_id,
-            user=user,
-            rule_id=recall.rule,
-            rule_version=recall.rule_version,
-            arm="holdout" if recall.holdout else "treatment",
-            recalled=goal_at is not None,
-            returned_at=rfc3339(recall.returned_at) if recall.returned_at else None,
-            goal_at=None if goal_at is None else rfc3339(goal_at),
-            latency=None if goal_at is None else goal_at - recall.decided_at,
-            value=None if worth is None else worth[0],
-            currency=None if worth is None else worth[1],
-            window_end=rfc3339(end),
-        ),
-    )
-    effects.outputs.append(outcome)
+def episode_rule(rule: Rule, order: int, at: int, since: int, state: UserState) -> Due:
+    """A rule by segment that falls due since the user entered it: at `at` (effective ms), `since` in real ms."""
+    return Due(at, order, rule, state.activity.last if rule.kind == "recall" else since)

@@ -5,22 +5,17 @@ from typing import NamedTuple
 import msgspec
 
 from pipeline import journey, lifecycle
-from pipeline.activity import observe
+from pipeline.activity import Activity, observe
+from pipeline.contacts import Feedback, report
+from pipeline.context import Context, Due, RevealedBy, Transition
 from pipeline.deadlines import NEVER
+from pipeline.gates import p_alive
 from pipeline.lifecycle import ACTIVE, AT_RISK, DORMANT, NEW, RETURNED, STAGES, UNSEEN
-from pipeline.recall import (
-    Context,
-    Due,
-    RevealedBy,
-    Transition,
-    close,
-    decide,
-    note_return,
-    p_alive,
-    rule_deadlines,
-    silence_start,
-)
-from pipeline.state import TOP_BUCKET, Profile, UserState
+from pipeline.outcome import close, count, note_return
+from pipeline.purchases import buy
+from pipeline.recall import come_back, decide, rule_deadlines, spread_out, waiting
+from pipeline.risk.model import silence_start
+from pipeline.state import TOP_BUCKET, Orders, Profile, UserState
 from pipeline.sums import CHANNELS, GROWTH, RISK, STAGE, Fact
 from pipeline.sums import growth as grown
 from pipeline.sums.channels import ACTIVATED, BUYERS, NEW_USERS, ORDERS, REVENUE, UNPRICED, VISITORS
@@ -33,11 +28,14 @@ _MAX_CONSENTS = 16
 
 
 class Order(NamedTuple):
-    """An order's worth: minor units of its currency, and of the reporting one (None: no rate is declared)."""
+    """An order's worth: minor units of its currency, and of the reporting one (None: no rate is declared); and the ids
+    of its items, where a rule shows them.
+    """
 
     minor: int
     currency: str
     reporting: int | None
+    items: tuple[str, ...] = ()
 
 
 class Happening(msgspec.Struct, gc=False):
@@ -60,6 +58,7 @@ class Happening(msgspec.Struct, gc=False):
     first_channel: str | None = None
     order: Order | None = None
     traits: Traits | None = None
+    feedback: Feedback | None = None
     backfill: bool = False
     dark: int = 0
     settled: int = 0
@@ -79,7 +78,7 @@ def step(state: UserState, item: Happening | Deadline, context: Context) -> Tran
         if settle(state, item.user, item.until, context, effects, revealed_by="clock"):
             effects.state = None
         else:
-            state.wake, state.epoch = next_wake(state, context), context.epoch
+            state.wake, state.epoch = next_wake(item.user, state, context), context.epoch
         return effects
 
     if item.kind == "delete":
@@ -88,9 +87,11 @@ def step(state: UserState, item: Happening | Deadline, context: Context) -> Tran
         return effects
     if item.known and not state.known:  # the id turns out to be a user's: the visitor becomes a new user
         _leave(state, item.time // DAY, effects.facts)
-        state = effects.state = UserState(seen=state.seen)
+        state = effects.state = UserState(seen=state.seen, activity=Activity(erased=state.activity.erased))
     if state.known and (item.traits is not None or not item.active):  # nobody without a userId is ever sent to
         _update_profile(state, item)
+    if item.feedback is not None and state.recall is not None:
+        _hear(state, item.feedback, item.time, effects.facts)
     if item.active:
         dates_silence = item.time > state.activity.last
         if dates_silence and item.backfill:  # history: what fell due in it is nobody's return
@@ -104,12 +105,23 @@ def step(state: UserState, item: Happening | Deadline, context: Context) -> Tran
     return effects
 
 
+def _hear(state: UserState, feedback: Feedback, time: int, facts: list[Fact]) -> None:
+    recall = state.recall
+    assert recall is not None  # noqa: S101 - nobody else is asked
+    profile = state.profile or Profile()
+    report(recall, profile, feedback, time, lambda field: count(recall, facts, field))
+    if profile != Profile():
+        state.profile = profile
+
+
 def _act(state: UserState, item: Happening, context: Context, effects: Transition) -> None:
     """Activity: counters, channel, order, lifecycle, an open goal window, the next wake-up."""
     activity, trip, time, facts = state.activity, state.journey, item.time, effects.facts
     day = time // DAY
     kind = "user" if state.known else "visitor"
     was, last = state.stage, activity.last
+    if time > last and state.recall is not None and state.recall.pending:
+        come_back(item.user, state, time, context, effects)
     new_day = observe(activity, time, item.dark)
     if item.first_channel is not None and not trip.touches:
         journey.touch(trip, item.first_channel, time)
@@ -138,6 +150,9 @@ def _act(state: UserState, item: Happening, context: Context, effects: Transitio
 
     order = item.order
     if order is not None:
+        if state.known:
+            state.orders = state.orders or Orders()
+            buy(state.orders, time, order.reporting, order.items)
         where = (day, trip.last)
         facts.append((CHANNELS, where, ORDERS, 1))
         if order.reporting is None:
@@ -157,7 +172,9 @@ def _act(state: UserState, item: Happening, context: Context, effects: Transitio
         worth = None
         if order is not None and order.reporting is not None:
             worth = order.reporting, context.policy.currency.reporting
-        note_return(recall, item.user, time, item.event, worth, effects=effects)
+        outcome = note_return(recall, item.user, time, item.event, facts, worth=worth)
+        if outcome is not None:
+            effects.outputs.append(outcome)
 
     hour = earliest_wake(state, context)
     state.wake = hour if hour > context.next_hour else context.next_hour  # noqa: FURB136 max() costs three times as much
@@ -171,25 +188,30 @@ def settle(
     activity, recall, facts = state.activity, state.recall, effects.facts
     shift = context.dark * HOUR
     if recall is not None and recall.window_end and recall.window_end < until:
-        close(recall, user, effects)
+        effects.outputs.append(close(recall, user, facts))
     if not activity.days:
         return False
     effective = until - shift
-    start = silence_start(state)
+    start = silence_start(activity)
     if not state.known:
         if start + VISITOR_EXPIRES >= effective or revealed_by != "clock":
             return False
         _leave(state, (start + VISITOR_EXPIRES + shift) // DAY, facts)
         return True
     stages = context.policy.lifecycle
-    due: list[tuple[int, int, int | Due]] = []
+    due: list[tuple[int, int, int, int | Due]] = []
     if state.stage in {NEW, ACTIVE, RETURNED} and start + stages.at_risk < effective:
-        due.append((start + stages.at_risk, -2, AT_RISK))
+        due.append((start + stages.at_risk, -2, 0, AT_RISK))
     if state.stage != DORMANT and start + stages.dormant < effective:
-        due.append((start + stages.dormant, -1, DORMANT))
+        due.append((start + stages.dormant, -1, 0, DORMANT))
     floor = max(state.decided, context.adopted)
-    due.extend((d.at, d.order, d) for d in rule_deadlines(state, context.policy) if floor <= d.at < effective)
-    for at, _, what in sorted(due):
+    due.extend((d.at, d.order, 0, d) for d in _deadlines(user, state, context) if floor <= d.at < effective)
+    if recall is not None and recall.pending:
+        still = waiting(state, context)
+        known = {(d.rule.id, d.step) for d in still}
+        recall.pending = [p for p in recall.pending if (p.rule, p.step) in known]
+        due.extend((d.at, d.order, d.step, d) for d in still if d.at < effective)
+    for at, _, _, what in sorted(due, key=lambda found: found[:3]):
         if isinstance(what, Due):
             decide(user, state, what, context, effects, revealed_by=revealed_by)
         else:
@@ -202,6 +224,10 @@ def settle(
     return False
 
 
+def _deadlines(user: str, state: UserState, context: Context) -> list[Due]:
+    return [spread_out(user, due, context) for due in rule_deadlines(state, context)]
+
+
 def earliest_wake(state: UserState, context: Context) -> int:
     """A cheap lower bound (hour): nothing falls due before the shortest silence that matters. At the wake-up the
     exact time is found.
@@ -211,25 +237,34 @@ def earliest_wake(state: UserState, context: Context) -> int:
     if activity.days:
         earliest = activity.last + (context.dark - activity.dark) * HOUR
         earliest += context.policy.min_silence if state.known else VISITOR_EXPIRES
-    if recall is not None and recall.window_end and recall.window_end < earliest:
-        earliest = recall.window_end
+        if state.known and not activity.activated:
+            first = activity.first - activity.dark_first * HOUR
+            for after in context.policy.reminders:
+                if first + after >= state.decided:
+                    earliest = min(earliest, first + after + context.dark * HOUR)
+    if recall is not None:
+        if recall.window_end and recall.window_end < earliest:
+            earliest = recall.window_end
+        for kept in recall.pending:
+            earliest = min(earliest, kept.at)
     return earliest // HOUR
 
 
-def next_wake(state: UserState, context: Context) -> int:
+def next_wake(user: str, state: UserState, context: Context) -> int:
     """The hour in which something falls due next, exactly; NEVER if nothing can."""
     recall = state.recall
     shift = context.dark * HOUR
     times = [recall.window_end] if recall is not None and recall.window_end else []
+    times.extend(d.at + shift for d in waiting(state, context))
     if state.activity.days:
-        start = silence_start(state)
+        start = silence_start(state.activity)
         if state.known:
             stages = context.policy.lifecycle
             if state.stage in {NEW, ACTIVE, RETURNED}:
                 times.append(start + stages.at_risk + shift)
             if state.stage != DORMANT:
                 times.append(start + stages.dormant + shift)
-            times.extend(d.at + shift for d in rule_deadlines(state, context.policy) if d.at >= state.decided)
+            times.extend(d.at + shift for d in _deadlines(user, state, context) if d.at >= state.decided)
         else:
             times.append(start + VISITOR_EXPIRES + shift)
     return min(NEVER, max(min(times) // HOUR, context.next_hour)) if times else NEVER

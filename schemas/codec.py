@@ -6,13 +6,16 @@ from functools import lru_cache
 
 import msgspec
 
-from schemas.control import AnyControl, Skip
-from schemas.event import Event, OrderProperties, Traits
+from schemas.control import AnyControl, Lease, Skip
+from schemas.event import Event, FeedbackProperties, OrderProperties, Product, Traits
 
 decode_event = msgspec.json.Decoder(Event).decode
 decode_control = msgspec.json.Decoder(AnyControl).decode
 decode_order = msgspec.json.Decoder(OrderProperties | None).decode
+decode_products = msgspec.json.Decoder(list[Product] | None).decode
+decode_feedback = msgspec.json.Decoder(FeedbackProperties | None).decode
 decode_traits = msgspec.json.Decoder(Traits | None).decode
+decode_lease = msgspec.json.Decoder(Lease).decode
 decode_skip = msgspec.json.Decoder(Skip).decode
 decode_foreign = msgspec.json.Decoder(float_hook=Decimal).decode  # any JSON; amounts stay as they were written
 encode_json = msgspec.json.Encoder(decimal_format="number").encode

@@ -35,10 +35,14 @@ class Tick(Control, tag="tick"):
 
 
 class Adopt(Control, tag="adopt"):
-    """From here on decide by this policy (sha256 of its body in the registry topic) or core version."""
+    """From here on decide by this policy, churn model or lease (sha256 of its body in the registry topic), or core
+    version. `model`: "" ends the use of a model.
+    """
 
     policy: str | None = None
     core: int | None = None
+    model: str | None = None
+    lease: str | None = None
 
 
 class Hold(Control, tag="hold"):
@@ -69,6 +73,14 @@ class Gap(Control, tag="gap"):
 
 
 AnyControl = Domain | Tick | Adopt | Hold | Release | Pause | Resume | Gap
+
+
+class Lease(msgspec.Struct):
+    """Body of registry key `lease/<sha256>`: perk -> what each of 256 slots of users may have spent in all, in minor
+    units of the reporting currency. A slot is murmur2(key) mod 256.
+    """
+
+    perks: dict[str, list[int]]
 
 
 class Skip(msgspec.Struct):

@@ -28,13 +28,14 @@ DeadLetterReason = Literal[
     "absurd_amount",
     "unknown_currency",
     "skipped",
+    "erased",
     "foreign_delete",
     "undeliverable",
 ]
 
-# Where it was refused. The first five are the worker's. `ingest`: the bytes are those of the foreign topic that the
+# Where it was refused. The first six are the worker's. `ingest`: the bytes are those of the foreign topic that the
 # headers name; `relay`: they are a trigger that nobody took before it expired.
-Stage = Literal["decode", "validate", "time", "control", "skip", "ingest", "relay"]
+Stage = Literal["decode", "validate", "time", "control", "skip", "erased", "ingest", "relay"]
 
 
 class DeadLetterHeaders(msgspec.Struct, kw_only=True):

@@ -12,6 +12,7 @@ import msgspec
 from schemas import control
 from schemas.deadletter import DeadLetterHeaders
 from schemas.decision import Decision
+from schemas.erasure import Erasure
 from schemas.event import Event, OrderProperties, Traits
 from schemas.outcome import Outcome
 from schemas.spend import Spend
@@ -27,6 +28,7 @@ MESSAGES: Final[dict[str, Any]] = {
     "trigger": Trigger,
     "decision": Decision,
     "outcome": Outcome,
+    "erasure": Erasure,
     "spend": Spend,
     "deadletter-headers": DeadLetterHeaders,
 }

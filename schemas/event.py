@@ -30,6 +30,7 @@ PASSIVE_EVENTS: Final = frozenset(
         "Message Failed",
         "Email Sent",
         "Email Delivered",
+        "Email Opened",
         "Email Bounced",
         "Email Marked as Spam",
         "Push Notification Sent",
@@ -39,6 +40,20 @@ PASSIVE_EVENTS: Final = frozenset(
         "Email Unsubscribed",
     }
 )
+# What is reported of a message that was sent for a trigger (`properties.trigger_id`), by Segment's names.
+FEEDBACK_EVENTS: Final = {
+    "Message Sent": "sent",
+    "Email Sent": "sent",
+    "Push Notification Sent": "sent",
+    "Email Delivered": "delivered",
+    "Push Notification Received": "delivered",
+    "Email Opened": "delivered",
+    "Email Link Clicked": "clicked",
+    "Push Notification Tapped": "clicked",
+    "Email Bounced": "bounced",
+    "Push Notification Bounced": "bounced",
+    "Message Failed": "failed",
+}
 UNSUBSCRIBE_EVENTS: Final = frozenset({"Unsubscribed", "Email Unsubscribed", "Email Marked as Spam"})
 
 
@@ -92,6 +107,20 @@ class OrderProperties(msgspec.Struct):
     total: Decimal | None = None
     value: Decimal | None = None
     currency: str | None = None
+    products: msgspec.Raw = msgspec.field(default_factory=msgspec.Raw)
+
+
+class Product(msgspec.Struct):
+    """One of `properties.products`; its id is the first that is given."""
+
+    product_id: str | int | None = None
+    sku: str | int | None = None
+
+
+class FeedbackProperties(msgspec.Struct):
+    """`properties` of an event that reports on a message."""
+
+    trigger_id: str | None = None
 
 
 class FirstTouch(msgspec.Struct):

@@ -76,8 +76,42 @@ TRIGGERS: Final = Topic("triggers", "what is to be sent now", _STREAM)
 DECISIONS: Final = Topic("decisions", "every user considered, the no's too", _STREAM)
 OUTCOMES: Final = Topic("outcomes", "what became of each episode", _STREAM)
 DEADLETTERS: Final = Topic("deadletters", "what could not be applied, with its reason", _STREAM)
+# Of marks and dates, nothing personal: the proof has to outlast what it is about.
+ERASURES: Final = Topic(
+    "erasures",
+    "certificates: who was erased, under a mark that names nobody",
+    {
+        **_COMMON,
+        "cleanup.policy": Setting("delete"),
+        "retention.ms": Setting(str(3 * 365 * _DAY), "at least"),
+    },
+)
 STATE: Final = Topic("state", "changelog of the users, the sums and the position of each partition", _TABLE)
 REGISTRY: Final = Topic("registry", "bodies of policies by their hash, skips, history", _TABLE, single=True)
 
-TOPICS: Final = (USERS, TRIGGERS, DECISIONS, OUTCOMES, DEADLETTERS, STATE, REGISTRY)
-OUTPUTS: Final = (TRIGGERS, DECISIONS, OUTCOMES, DEADLETTERS)
+TOPICS: Final = (USERS, TRIGGERS, DECISIONS, OUTCOMES, DEADLETTERS, ERASURES, STATE, REGISTRY)
+OUTPUTS: Final = (TRIGGERS, DECISIONS, OUTCOMES, DEADLETTERS, ERASURES)
+PERSONAL: Final = (USERS, TRIGGERS, DECISIONS, OUTCOMES, DEADLETTERS, STATE)
+"""Those that name users."""
+
+_SLACK: Final = 2 * 3_600_000  # ms; a segment is closed by the next record (a tick), and brokers look every few minutes
+
+
+def gone_within(settings: Mapping[str, str]) -> int | None:
+    """After how many ms nothing of a record is left in a topic with these settings; None: it may stay.
+
+    Of a table: of a key that was removed. A stream lets go of whole segments, `retention.ms` after their last record. A
+    table first loses the old values, at the latest after `max.compaction.lag.ms`; then it keeps the tombstone, which
+    names the key, for `delete.retention.ms`, and loses it in the compaction after that.
+    """
+    value = {name: int(settings.get(name, -1)) for name in ("retention.ms", "segment.ms")}
+    if "delete" in settings["cleanup.policy"]:
+        return None if min(value.values()) < 0 else sum(value.values()) + _SLACK
+    lag, kept = int(settings["max.compaction.lag.ms"]), int(settings["delete.retention.ms"])
+    return 2 * lag + kept + _SLACK
+
+
+COMPLETE_WITHIN: Final = max(
+    gone_within({name: setting.value for name, setting in topic.settings.items()}) or 0 for topic in PERSONAL
+)
+"""ms after its last record within which every topic has let go of a user who was erased, as they are declared."""

@@ -36,14 +36,16 @@ class Gate(msgspec.Struct, gc=False):
 
 
 class Episode(msgspec.Struct, gc=False):
-    """The silence: since when, and when the rule's deadline was crossed. RFC 3339."""
+    """The silence, or the stay in a segment: since when, and when the rule's deadline was crossed. RFC 3339."""
 
     start: str
     entered_at: str
 
 
 class Experiment(msgspec.Struct, gc=False):
-    """How the arm was drawn: a sticky hash of salt, user and rule against the holdout share."""
+    """How the arm was drawn: a sticky hash of salt, user and rule against the holdout share; `share` includes the one
+    over all rules.
+    """
 
     salt: str
     share: float
@@ -87,9 +89,8 @@ class Perk(msgspec.Struct, gc=False):
 
 
 class RecallData(msgspec.Struct, kw_only=True, gc=False):
-    """What was considered about one user under one rule; triggers and decisions share it.
-
-    `content`, `perk` and `tier` have their place in the contract; no rule sets them yet.
+    """What was considered about one user under one rule; triggers and decisions share it. `step` counts the messages
+    of a contact from 0.
     """
 
     rule_id: str

@@ -115,7 +115,7 @@ def _recalled(result: Result) -> RenderableType:
     found: dict[tuple[str, str], list[int]] = {}
     for (name, dims), cell in result.sums.items():
         if name == OUTCOMES.name:
-            whole = found.setdefault((str(dims[1]), str(dims[2])), [0] * len(cell))
+            whole = found.setdefault((str(dims[1]), str(dims[3])), [0] * len(cell))
             for field, count in enumerate(cell):
                 whole[field] += count
     table = _table(

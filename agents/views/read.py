@@ -12,7 +12,7 @@ from pipeline.explain import context_of
 from pipeline.guard import Guard
 from pipeline.policy import DEFAULT, Policy, PolicyError, parse
 from pipeline.position import Position, decode_position
-from pipeline.recall import Context
+from pipeline.context import Context
 from pipeline.state import UserState, decode_row
 from pipeline.sums.base import Dims, decode_key
 from schemas.partitioner import partition_of

@@ -2,8 +2,9 @@
 
 from pipeline.backtest.changes import FieldChange, changes
 from pipeline.backtest.compare import Comparison, compare
-from pipeline.backtest.figures import Backtest, RuleFigures, SweepRow, measure, row
+from pipeline.backtest.figures import Backtest, RuleFigures, SweepRow, row
 from pipeline.backtest.limits import LIMITS
+from pipeline.backtest.measure import measure
 from pipeline.backtest.picture import picture
 from pipeline.backtest.power import smallest_uplift
 from pipeline.backtest.sweep import FIELDS, Swept, made_live, sweep_texts

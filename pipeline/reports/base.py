@@ -33,12 +33,15 @@ class Table(NamedTuple):
 
 
 class Report(NamedTuple):
-    """`says`: one line for people. `sums`: those that it reads. `make`: cells and a span of days -> the table."""
+    """`says`: one line for people. `sums`: those that it reads. `make`: cells and a span of days -> the table.
+    `tell`: the table as lines for people; without it they read its columns.
+    """
 
     name: str
     says: str
     sums: tuple[Sum, ...]
     make: Callable[[Cells, Span], Table]
+    tell: Callable[[Table], list[str]] | None = None
 
 
 class UserReport(NamedTuple):

@@ -1,11 +1,12 @@
-"""Reasons: what happened in the last active days of users who left, against users who stayed.
+"""Reasons: what happened in the last active days before users left, against visits after which users stayed.
 
 An association, found on one half of the users and confirmed on the other; docs/methods/reasons.md says how and what it
 cannot tell.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 import xxhash
@@ -15,7 +16,7 @@ from pipeline.units import DAY, HOUR
 from pipeline.visits import EVENT, FAILURE, Factor, Visit, Visits
 
 LEAST: Final = 100
-"""Users on either side, at least, to say anything; half of it in each half of the users."""
+"""Users who left, at least, to say anything; half as many pairs in each half of the users."""
 WINDOW: Final = 3
 """Active days that a window holds at most; all of them within the dormant span."""
 PERIODS: Final = 4
@@ -29,10 +30,17 @@ _RARE: Final = 10  # a factor of fewer windows, or of all but so few, is not tes
 
 
 class Window(NamedTuple):
-    """A user's last active days up to one of them. `stratum`: what it is matched by, its period and how many days."""
+    """A user's last active days up to one of them, and what there was in them."""
 
-    stratum: tuple[int, int]
+    user: bytes
     factors: frozenset[Factor]
+
+
+class Pair(NamedTuple):
+    """A window after which its user left, and one of the same time after which its user stayed."""
+
+    left: Window
+    stayed: Window
 
 
 class Reason(NamedTuple):
@@ -51,12 +59,13 @@ class Reason(NamedTuple):
 
 
 class Reasons(NamedTuple):
-    """`users` and how many of them `left`; `pairs` compared in each half, None for `too_few` of them; factors
-    `tested`; event names `dropped` because there are too many; what was found, the most frequent excess first.
+    """`users`, how many of them `left`, and how often; `pairs` compared in each half, or why there are `too_few`;
+    factors `tested`; event names `dropped` because there are too many; what was found, the greatest difference first.
     """
 
     users: int
     left: int
+    departures: int
     pairs: tuple[int, int]
     too_few: str | None = None
     tested: int = 0
@@ -65,18 +74,18 @@ class Reasons(NamedTuple):
 
 
 def reasons(visits: Visits, dormant: int) -> Reasons:
-    """Compare those who went dormant (after a silence of `dormant` ms) with those who stayed.
+    """Compare the visits after which users went dormant (a silence of `dormant` ms) with those after which they stayed.
 
-    A user left if a silence of theirs was that long; the latest counts. A visit that was followed by another in time is
-    one of a user who stayed then, whatever came later (Lubin & Gail 1984). Each left user is matched with another
-    user of the same half who stayed after a visit in the same period that ends a window of as many active days.
+    A visit counts once that silence had the time to pass. Those of the same half of the users, the same period and as
+    many active days in their windows are paired, in the order of a hash, as many as there are of both kinds.
     """
     left, stayed = _windows(visits, dormant)
     halves = [_pairs(half, left, stayed) for half in (0, 1)]
     sizes = len(halves[0]), len(halves[1])
-    base = Reasons(len(visits.by_user), len(left), sizes)
-    if len(left) < LEAST:
-        return base._replace(too_few=f"too few dormant users to tell: {len(left)}, at least {LEAST}")
+    gone = [window.user for windows in left.values() for _, window in windows]
+    base = Reasons(len(visits.by_user), len(set(gone)), len(gone), sizes)
+    if base.left < LEAST:
+        return base._replace(too_few=f"too few dormant users to tell: {base.left}, at least {LEAST}")
     if min(sizes) < LEAST // 2:
         why = "too few of them have a counterpart who stayed, at the same time and with as many active days"
         return base._replace(too_few=f"{why}: {sizes[0]} + {sizes[1]}, at least {LEAST // 2} in each half")
@@ -85,48 +94,47 @@ def reasons(visits: Visits, dormant: int) -> Reasons:
     return base._replace(tested=tested, dropped=dropped, found=found)
 
 
-Pair = tuple[frozenset[Factor], frozenset[Factor]]
-"""Factors in the window of a user who left, and of one who stayed."""
-
-
 def search(
     discovery: Sequence[Pair], confirmation: Sequence[Pair], kept: frozenset[Factor]
 ) -> tuple[int, list[Reason]]:
     """How many factors were tested on the first half (of event names only the `kept`), and those that were found.
     Neither half is empty.
     """
-    left, stayed = _count(discovery)
-    n = len(discovery)
+    seen = Counter(factor for pair in discovery for window in pair for factor in window.factors)
     factors = sorted(
         factor
-        for factor, count in (left + stayed).items()
-        if _RARE <= count <= 2 * n - _RARE and (factor[0] not in {EVENT, FAILURE} or factor in kept)
+        for factor, count in seen.items()
+        if _RARE <= count <= 2 * len(discovery) - _RARE and (factor[0] not in {EVENT, FAILURE} or factor in kept)
     )
-    compared = [compare(left[factor], n, stayed[factor], n) for factor in factors]
+    compared = [_compare(factor, discovery) for factor in factors]
     adjusted = benjamini_hochberg([comparison.p for comparison in compared])
-    again_left, again_stayed = _count(confirmation)
-    m = len(confirmation)
     found = [
-        Reason(factor, comparison, q, compare(again_left[factor], m, again_stayed[factor], m))
+        Reason(factor, comparison, q, _compare(factor, confirmation))
         for factor, comparison, q in zip(factors, compared, adjusted, strict=True)
         if q <= Q
     ]
-    found.sort(key=lambda reason: (not reason.confirmed, -_excess(reason), reason.factor))
+    found.sort(key=lambda reason: (not reason.confirmed, -_difference(reason), reason.factor))
     return len(factors), found
 
 
-def _excess(reason: Reason) -> float:
+def _difference(reason: Reason) -> float:
     """How many of a hundred more have it, by the half that did not choose it."""
     return abs(reason.confirmation.share - reason.confirmation.other)
 
 
-def _count(pairs: Iterable[Pair]) -> tuple[Counter[Factor], Counter[Factor]]:
-    left: Counter[Factor] = Counter()
-    stayed: Counter[Factor] = Counter()
+def _compare(factor: Factor, pairs: Sequence[Pair]) -> Comparison:
+    """A user may be in several pairs, and is alike in all of them: the variance is that of the users' totals."""
+    n = len(pairs)
+    left = sum(factor in pair.left.factors for pair in pairs)
+    stayed = sum(factor in pair.stayed.factors for pair in pairs)
+    mean = (left + stayed) / (2 * n)
+    totals: dict[bytes, float] = defaultdict(float)
     for one, other in pairs:
-        left.update(one)
-        stayed.update(other)
-    return left, stayed
+        totals[one.user] += (factor in one.factors) - mean
+        totals[other.user] -= (factor in other.factors) - mean
+    independent = 2 * n * mean * (1 - mean)
+    effect = sum(total * total for total in totals.values()) / independent if independent else 1.0
+    return compare(left, n, stayed, n, effect)
 
 
 def _kept(visits: Visits) -> tuple[frozenset[Factor], int]:
@@ -138,35 +146,42 @@ def _kept(visits: Visits) -> tuple[frozenset[Factor], int]:
     return frozenset(ranked[:_MOST_NAMES]), max(0, len(ranked) - _MOST_NAMES)
 
 
-def _windows(visits: Visits, dormant: int) -> tuple[dict[bytes, Window], dict[bytes, list[Window]]]:
-    """The window of each user before their latest dormancy, and those after which they stayed, one a stratum."""
-    left: dict[bytes, Window] = {}
-    stayed: dict[bytes, list[Window]] = {}
+_Stratum = tuple[int, int, int]
+"""Half of the users, period, active days in the window."""
+_Drawn = Mapping[_Stratum, list[tuple[int, Window]]]
+"""Windows and the hash by which they are ordered."""
+
+
+def _windows(visits: Visits, dormant: int) -> tuple[_Drawn, _Drawn]:
+    """The windows after which users left, and those after which they stayed."""
+    left: dict[_Stratum, list[tuple[int, Window]]] = defaultdict(list)
+    stayed: dict[_Stratum, list[tuple[int, Window]]] = defaultdict(list)
+    period = max(1, dormant // DAY // PERIODS)
     for user, days in visits.by_user.items():
-        found: dict[tuple[int, int], Window] = {}
+        half = half_of(user)
         for at, silence in enumerate(_silences(days, visits)):
-            window = _window(days, at, dormant)
-            if silence > dormant:
-                left[user] = window
-            elif at + 1 < len(days):
-                found[window.stratum] = window
-        stayed[user] = list(found.values())
+            last = days[at]
+            if _span(last.day, last.dark, visits.end, visits.dark) <= dormant:
+                break
+            within = [
+                visit for visit in days[max(0, at - WINDOW + 1) : at + 1] if (last.day - visit.day) * DAY <= dormant
+            ]
+            window = Window(user, frozenset().union(*(visit.seen for visit in within)) | last.standing)
+            stratum = half, last.day // period, len(within)
+            drawn = xxhash.xxh3_64_intdigest(b"reasons/pair/%d/" % last.day + user)
+            (left if silence > dormant else stayed)[stratum].append((drawn, window))
     return left, stayed
 
 
 def _silences(days: Sequence[Visit], visits: Visits) -> Iterator[int]:
     """After each visit: ms to the next one, or to the end of the history, without the source's dark hours."""
-    for visit, after in zip(days, [*days[1:], None], strict=True):
-        day, dark = (visits.end, visits.dark) if after is None else (after.day, after.dark)
-        yield (day - visit.day) * DAY - (dark - visit.dark) * HOUR
+    for visit, after in pairwise(days):
+        yield _span(visit.day, visit.dark, after.day, after.dark)
+    yield _span(days[-1].day, days[-1].dark, visits.end, visits.dark)
 
 
-def _window(days: Sequence[Visit], at: int, dormant: int) -> Window:
-    last = days[at]
-    within = [visit for visit in days[max(0, at - WINDOW + 1) : at + 1] if (last.day - visit.day) * DAY <= dormant]
-    seen = frozenset().union(*(visit.seen for visit in within))
-    period = last.day // max(1, dormant // DAY // PERIODS)
-    return Window((period, len(within)), seen | last.standing)
+def _span(day: int, dark: int, later_day: int, later_dark: int) -> int:
+    return (later_day - day) * DAY - (later_dark - dark) * HOUR
 
 
 def half_of(user: bytes) -> int:
@@ -174,32 +189,10 @@ def half_of(user: bytes) -> int:
     return xxhash.xxh3_64_intdigest(b"reasons/half/" + user) & 1
 
 
-def _drawn(user: bytes) -> int:
-    return xxhash.xxh3_64_intdigest(b"reasons/pair/" + user)
-
-
-def _pairs(half: int, left: Mapping[bytes, Window], stayed: Mapping[bytes, Sequence[Window]]) -> list[Pair]:
-    """Everybody who left with somebody who stayed, each user once on either side, in the order of a hash."""
-    order = sorted((user for user in stayed if half_of(user) == half), key=_drawn)
-    waiting: dict[tuple[int, int], list[tuple[bytes, frozenset[Factor]]]] = {}
-    for user in reversed(order):
-        for window in stayed[user]:
-            waiting.setdefault(window.stratum, []).append((user, window.factors))
-    taken: set[bytes] = set()
-    pairs: list[Pair] = []
-    for user in order:
-        if user not in left:
-            continue
-        window = left[user]
-        candidates = waiting.get(window.stratum, [])
-        passed = []
-        while candidates:
-            other, factors = candidates.pop()
-            if other == user:
-                passed.append((other, factors))
-            elif other not in taken:
-                taken.add(other)
-                pairs.append((window.factors, factors))
-                break
-        candidates.extend(passed)
-    return pairs
+def _pairs(half: int, left: _Drawn, stayed: _Drawn) -> list[Pair]:
+    return [
+        Pair(one, other)
+        for stratum in sorted(left)
+        if stratum[0] == half
+        for (_, one), (_, other) in zip(sorted(left[stratum]), sorted(stayed.get(stratum, ())), strict=False)
+    ]

@@ -1,31 +1,184 @@
-"""Recall: whether it worked. The arms of each rule side by side."""
+"""Recall: whether it worked. By rule, and for all of them together."""
 
-from typing import Final
+from typing import Any, Final
 
-from pipeline.reports.base import Cells, Report, Span, Table, added, cells_of, share
+from pipeline.experiment import SMALLEST, Arm, Estimate, Finding, Stratum, judge
+from pipeline.reports.base import Cells, Report, Span, Table, Value, added, cells_of, share
 from pipeline.sums import OUTCOMES as SUM
-from pipeline.sums.outcomes import MEASURED, RECALLED, RETURNED, VALUE
+from pipeline.sums.outcomes import (
+    ALL_RULES,
+    BOUNCED,
+    CLICKED,
+    DECIDED,
+    DELIVERED,
+    FAILED,
+    MEASURED,
+    PERK_COST,
+    RECALLED,
+    RETURNED,
+    SENT,
+    VALUE,
+)
+from pipeline.wording import FINDINGS, Language, words
+
+EACH_RULE: Final = "+"
+"""The rules together, each against its own holdout. No rule has this name. With a holdout over all rules their arms
+would hang together, and that row says it.
+"""
+
+_NOTHING: Final = [0] * len(SUM.fields)
+
+Counts = dict[str, list[int]]
+"""Arm -> the fields of the sum."""
 
 
 def _make(cells: Cells, span: Span) -> Table:
-    found: dict[tuple[str, str], list[int]] = {}
-    for (_, rule, arm), values in cells_of(cells, SUM, span):
-        key = str(rule), str(arm)
-        found[key] = added(found.get(key), values)
-    rows = [
-        (
-            *key,
-            *values,
-            share(values[RETURNED], values[MEASURED]),
-            share(values[RECALLED], values[MEASURED]),
-            round(values[VALUE] / values[MEASURED]) if values[MEASURED] else None,
-        )
-        for key, values in sorted(found.items())
-    ]
-    columns = ("rule", "arm", *SUM.fields, "returned_share", "recalled_share", "value_per_measured")
-    return Table(columns, list(rows))
+    rules: dict[str, dict[str, Counts]] = {}
+    for (_, rule, stratum, arm), values in cells_of(cells, SUM, span):
+        counts = rules.setdefault(str(rule), {}).setdefault(str(stratum), {})
+        counts[str(arm)] = added(counts.get(str(arm)), values)
+    found = [(rule, list(rules[rule].items())) for rule in sorted(rules) if rule != ALL_RULES]
+    if ALL_RULES in rules:
+        found.append((ALL_RULES, list(rules[ALL_RULES].items())))
+    elif len(found) > 1:
+        found.append((EACH_RULE, [stratum for _, strata in found for stratum in strata]))
+    return Table(tuple(_row("", [])), [tuple(_row(rule, strata).values()) for rule, strata in found])
+
+
+def _row(rule: str, strata: list[tuple[str, Counts]]) -> dict[str, Value]:
+    drawn, treated, held = [], _NOTHING, _NOTHING
+    for stratum, counts in strata:
+        arms = counts.get("treatment", _NOTHING), counts.get("holdout", _NOTHING)
+        treated, held = added(treated, arms[0]), added(held, arms[1])
+        drawn.append(Stratum(float(stratum.partition("/")[0]), *(_arm(values) for values in arms)))
+    found = judge(drawn)
+    return {
+        "rule": rule,
+        "verdict": found.verdict,
+        "says": says(found),
+        "says_zh": says(found, "zh"),
+        "treated": treated[DECIDED],
+        "held_out": held[DECIDED],
+        "open": treated[DECIDED] - treated[MEASURED] + held[DECIDED] - held[MEASURED],
+        "sent": treated[SENT],
+        "delivered": treated[DELIVERED],
+        "clicked": treated[CLICKED],
+        "bounced": treated[BOUNCED],
+        "failed": treated[FAILED],
+        "participation": share(treated[CLICKED], treated[SENT]),
+        "treated_returned": share(treated[RETURNED], treated[DECIDED]),
+        "held_out_returned": share(held[RETURNED], held[DECIDED]),
+        "treated_recalled": share(treated[RECALLED], treated[DECIDED]),
+        "held_out_recalled": share(held[RECALLED], held[DECIDED]),
+        **_spread("uplift", found.uplift, 5),
+        "p": _rounded(found.p),
+        "ratio_low": round(found.ratio[0], 4),
+        "ratio_high": None if found.ratio[1] is None else round(found.ratio[1], 4),
+        **_spread("incremental_users", found.users, 1),
+        **_spread("incremental_value", found.value, 0),
+        "perk_cost": treated[PERK_COST],
+        **_spread("perk_return", _per(found.value, treated[PERK_COST]), 3),
+        "mismatch_p": _rounded(found.mismatch),
+        "needed": found.needed,
+    }
+
+
+def _arm(values: list[int]) -> Arm:
+    # Intent to treat: all who were drawn, whatever became of the message; windows that are open count as not recalled
+    # yet, in both arms alike.
+    return Arm(values[DECIDED], values[RECALLED], values[VALUE])
+
+
+def _per(value: Estimate | None, cost: int) -> Estimate | None:
+    return None if value is None or not cost else Estimate(*(figure / cost for figure in value))
+
+
+def _spread(name: str, found: Estimate | None, digits: int) -> dict[str, Value]:
+    columns = (name, f"{name}_low", f"{name}_high")
+    if found is None:
+        return dict.fromkeys(columns)
+    return {column: round(figure, digits or None) for column, figure in zip(columns, found, strict=True)}
+
+
+def _rounded(p: float) -> float:
+    return float(f"{p:.3g}")
+
+
+def says(found: Finding, language: Language = "en") -> str:
+    """The verdict in words."""
+    code = "too_early_nobody" if found.verdict == "too_early" and found.needed is None else found.verdict
+    return words(FINDINGS, code, language, needed=_about(found.needed or 0), lift=f"{100 * SMALLEST:.0f} %")
+
+
+def _about(number: int) -> str:
+    return f"{float(f'{number:.2g}'):,.0f}"  # two digits: the rest would be a guess
+
+
+def tell(table: Table) -> list[str]:
+    """The table as lines for people: a paragraph by rule, then what the figures are."""
+    if not table.rows:
+        return ["nobody was drawn into an arm in these days: no rule was due, or none was live"]
+    lines: list[str] = []
+    for row in table.rows:
+        lines += [*_paragraph(dict(zip(table.columns, row, strict=True))), ""]
+    return [*lines, "Amounts are minor units of the reporting currency; in brackets 95 % intervals."]
+
+
+_TITLES: Final = {
+    ALL_RULES: "ALL RECALLS, by the holdout over all rules",
+    EACH_RULE: "THE RULES TOGETHER, each by its own holdout",
+}
+
+
+def _paragraph(row: dict[str, Any]) -> list[str]:
+    lines = [_TITLES.get(row["rule"], row["rule"]), f"  {row['says']}"]
+    still = f"; of {row['open']:,} the goal window is still open" if row["open"] else ""
+    lines.append(f"  drawn     {row['treated']:,} treated, {row['held_out']:,} held out{still}")
+    if row["sent"]:
+        parts = ("delivered", "clicked", "bounced", "failed")
+        heard = ", ".join(f"{row[part]:,} {part}" for part in parts if row[part])
+        lines.append(f"  messages  {row['sent']:,} sent{', ' if heard else ''}{heard}")
+    arms = [f"{_percent(row[f'{arm}_recalled'])} of the {name}" for arm, name in _ARMS if row[arm]]
+    lines.append(f"  recalled  {', '.join(arms)}")
+    sizes = f"sizes of the arms p {_p(row['mismatch_p'])}"
+    if row["verdict"] == "mismatch":
+        return [*lines, f"  evidence  none; {sizes}"]
+    if row["uplift"] is not None:
+        points = [100 * row[f"uplift{end}"] for end in _ENDS]
+        lines.append(f"  uplift    {_range(points, '+.2f')} points")
+        users, value = ([row[f"incremental_{what}{end}"] for end in _ENDS] for what in ("users", "value"))
+        lines.append(f"  gained    {_range(users, '+,.0f')} users, {_range(value, '+,.0f')} of value")
+    if row["perk_cost"]:
+        back = [row[f"perk_return{end}"] for end in _ENDS]
+        earned = "" if row["perk_return"] is None else f", {_range(back, '.2f')} back for each 1"
+        lines.append(f"  perks     {row['perk_cost']:,}{earned}")
+    if row["held_out"]:
+        most = "any" if row["ratio_high"] is None else f"{row['ratio_high']:.2f}"
+        lines.append(f"  evidence  p {_p(row['p'])}; {row['ratio_low']:.2f} .. {most} times as many come back; {sizes}")
+    return lines
+
+
+_ARMS: Final = (("treated", "treated"), ("held_out", "held out"))
+_ENDS: Final = ("", "_low", "_high")
+
+
+def _range(figures: list[float], form: str) -> str:
+    at, low, high = (f"{figure:{form}}" for figure in figures)
+    return f"{at} ({low} .. {high})"
+
+
+def _percent(part: float) -> str:
+    return f"{100 * part:.2f} %"
+
+
+def _p(p: float) -> str:
+    return "< .0001" if p < 0.0001 else f"{p:.4f}".replace("0.", ".", 1) if p < 1 else "1"
 
 
 RECALL: Final = Report(
-    "recall", "by rule and arm: decided, window over, back, with the goal, worth, and per head", (SUM,), _make
+    "recall",
+    "whether each rule, and all of them together, brought users back who would not have come",
+    (SUM,),
+    _make,
+    tell,
 )

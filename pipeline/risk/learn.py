@@ -4,7 +4,7 @@ Imported by `fit` alone, so that a worker never loads numpy. Everything here is 
 """
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +14,14 @@ from sklearn.linear_model import LogisticRegression
 
 from pipeline.risk.calibration import Calibration
 from pipeline.risk.mbg import MbgNbd
-from pipeline.risk.model import ChurnModel, Features, Sample, TooLittle, quiet_days
+from pipeline.risk.model import ChurnModel, Features, Sample, TooLittle, quiet_days, silence_start
 from pipeline.units import DAY
 
 Floats = NDArray[np.float64]
 M = TypeVar("M", bound=ChurnModel)
 
 _LEAST: Final = 50  # samples; fewer say nothing
+_PRIOR: Final = 3000.0
 _WEEK: Final = 7 * DAY
 
 
@@ -32,50 +33,76 @@ class Line(NamedTuple):
     weights: tuple[float, ...]
 
 
-def regress(rows: Sequence[Features], samples: Sequence[Sample]) -> Line:
-    """Logistic regression of `silent` on the rows of the samples, with a weak L2 penalty on standardised features.
+def eligible(samples: Sequence[Sample], horizon: int) -> list[Sample]:
+    """Those who were active in the two horizons before: of others it is known that they are gone.
 
     Raises:
-        TooLittle: too few samples, or all alike.
+        TooLittle: too few, or all of them silent or active afterwards.
+    """
+    found = [sample for sample in samples if sample.at - silence_start(sample.activity) <= 2 * horizon]
+    silent = sum(sample.silent for sample in found)
+    if len(found) < _LEAST or not 0 < silent < len(found):
+        line = f"{len(found)} samples of users active in the last {2 * horizon / DAY:g} days, {silent} of them silent"
+        raise TooLittle(f"{line} afterwards: at least {_LEAST}, of both kinds, are needed")
+    return found
+
+
+def regress(rows: Sequence[Features], samples: Sequence[Sample], horizon: int) -> Line:
+    """Logistic regression of `silent` on the rows of the samples: least mean log loss + |weights|² / 6000, on
+    standardised features.
+
+    A sample's weight in the mean halves with every two horizons of age: populations drift, and the recent past is the best
+    guess of what comes.
     """
     x, y = np.array(rows), np.array([sample.silent for sample in samples])
-    if len(y) < _LEAST or y.min() == y.max():
-        raise TooLittle(f"{len(y)} samples, {int(y.sum())} of them silent: at least {_LEAST} of both kinds are needed")
-    centre, scale = x.mean(axis=0), x.std(axis=0)
+    weight = _ages(samples, horizon)
+    centre = np.average(x, axis=0, weights=weight)
+    scale = np.sqrt(np.average((x - centre) ** 2, axis=0, weights=weight))
     scale[scale == 0] = 1.0
-    model = LogisticRegression(C=1.0, max_iter=1000, tol=1e-8).fit((x - centre) / scale, y)
-    weights = model.coef_[0] / scale
-    return Line(float(model.intercept_[0]), tuple(map(float, centre)), tuple(map(float, weights)))
+    model = LogisticRegression(C=_PRIOR / weight.sum(), max_iter=1000, tol=1e-8)
+    model.fit((x - centre) / scale, y, sample_weight=weight)
+    return Line(float(model.intercept_[0]), _tuple(centre), _tuple(model.coef_[0] / scale))
 
 
 def means(rows: Sequence[Features]) -> tuple[float, ...]:
     """The average of each feature."""
-    return tuple(map(float, np.array(rows).mean(axis=0)))
-
-
-def platt(scores: Floats, labels: Floats) -> Calibration:
-    """The line in log-odds of the greatest likelihood; it never falls."""
-    model = LogisticRegression(C=np.inf, max_iter=1000, tol=1e-8).fit(scores[:, None], labels)
-    slope, base = max(float(model.coef_[0][0]), 1e-3), float(model.intercept_[0])
-    return Calibration((0.0, 1.0), (base, base + slope))
+    return _tuple(np.array(rows).mean(axis=0))
 
 
 def calibrate(model: M, samples: Sequence[Sample]) -> M:
-    """The model, calibrated on the latest snapshot of the samples."""
-    latest = max(sample.at for sample in samples)
-    recent = [sample for sample in samples if sample.at == latest]
-    scores = np.array([model.score(model.features(sample.activity, sample.at)) for sample in recent])
-    labels = np.array([float(sample.silent) for sample in recent])
+    """The model, calibrated by Platt's scaling on the snapshots of the last two horizons: fewer follow a season, more
+    the past.
+    """
+    since = max(sample.at for sample in samples) - 2 * model.horizon
+    recent = [sample for sample in samples if sample.at > since]
+    labels = np.array([sample.silent for sample in recent])
     if labels.min() == labels.max():
-        raise TooLittle(f"all {len(recent)} users of the latest snapshot are alike")
+        raise TooLittle(f"all {len(recent)} users of the last two horizons' snapshots are alike")
+    scores = np.array([model.score(model.features(sample.activity, sample.at)) for sample in recent])
     return model.calibrated(platt(scores, labels))
+
+
+def platt(scores: Floats, labels: NDArray[Any]) -> Calibration:
+    """The line in log-odds of the greatest likelihood; it never falls."""
+    model = LogisticRegression(C=np.inf, max_iter=1000, tol=1e-8).fit(scores[:, None], labels)
+    slope, base = max(float(model.coef_[0][0]), 0.0), float(model.intercept_[0])
+    return Calibration((0.0, 1.0), (base, base + slope))
+
+
+def _ages(samples: Sequence[Sample], horizon: int) -> Floats:
+    at = np.array([sample.at for sample in samples], dtype=float)
+    return np.asarray(0.5 ** ((at.max() - at) / (2 * horizon)))
+
+
+def _tuple(values: Floats) -> tuple[float, ...]:
+    return tuple(map(float, values))
 
 
 def mean_gap(samples: Sequence[Sample]) -> float:
     """Days between two active days, over all users of the latest snapshot; 30 if nobody came twice."""
     latest = max(sample.at for sample in samples)
     lived = gaps = 0
-    for activity, at, _ in samples:
+    for _, activity, at, _ in samples:
         if at == latest:
             lived += activity.last - activity.first
             gaps += activity.days - 1
@@ -87,7 +114,7 @@ def fit_mbg(samples: Sequence[Sample]) -> MbgNbd:
     latest = max(sample.at for sample in samples)
     users = [
         (activity.days - 1, (activity.last - activity.first) / _WEEK, quiet_days(activity, at) / 7)
-        for activity, at, _ in samples
+        for _, activity, at, _ in samples
         if at == latest
     ]
     x, t_x, quiet = np.array(users).T

@@ -111,12 +111,13 @@ class Logistic(msgspec.Struct, frozen=True, tag_field="kind", tag="logistic/1", 
     @classmethod
     def fit(cls, samples: Sequence[Sample], horizon: int) -> Self:
         """MBG/NBD by scipy, the rest by scikit-learn; see `ChurnModel.fit`."""
-        from pipeline.risk.learn import calibrate, fit_mbg, mean_gap, regress  # noqa: PLC0415 scikit-learn is no part of a worker
+        from pipeline.risk.learn import calibrate, eligible, fit_mbg, mean_gap, regress  # noqa: PLC0415 scikit-learn is no part of a worker
 
+        seen = eligible(samples, horizon)
         mbg, gap = fit_mbg(samples), mean_gap(samples)
-        rows = [state_features(sample.activity, sample.at, mbg, gap, horizon) for sample in samples]
-        line = regress(rows, samples)
-        return calibrate(cls(horizon, line.base, line.means, line.weights, gap, mbg), samples)
+        rows = [state_features(sample.activity, sample.at, mbg, gap, horizon) for sample in seen]
+        line = regress(rows, seen, horizon)
+        return calibrate(cls(horizon, line.base, line.means, line.weights, gap, mbg), seen)
 
     def calibrated(self, calibration: Calibration) -> Self:
         """This model with another calibration."""

@@ -132,11 +132,12 @@ class Mbg(msgspec.Struct, frozen=True, tag_field="kind", tag="mbg/1", forbid_unk
     @classmethod
     def fit(cls, samples: Sequence[Sample], horizon: int) -> Self:
         """By scipy's optimiser; see `ChurnModel.fit`."""
-        from pipeline.risk.learn import calibrate, fit_mbg, means  # noqa: PLC0415 scipy is no part of a worker
+        from pipeline.risk.learn import calibrate, eligible, fit_mbg, means  # noqa: PLC0415 scipy is no part of a worker
 
+        seen = eligible(samples, horizon)
         model = cls(horizon, fit_mbg(samples), (0.0, 0.0))
-        alive, active = means([model.features(sample.activity, sample.at) for sample in samples])
-        return calibrate(msgspec.structs.replace(model, means=(alive, active)), samples)
+        alive, active = means([model.features(sample.activity, sample.at) for sample in seen])
+        return calibrate(msgspec.structs.replace(model, means=(alive, active)), seen)
 
     def calibrated(self, calibration: Calibration) -> Self:
         """This model with another calibration."""

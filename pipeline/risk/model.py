@@ -33,6 +33,7 @@ class Sample(NamedTuple):
     did (0).
     """
 
+    user: bytes
     activity: Activity
     at: int
     silent: int
@@ -84,8 +85,8 @@ class ChurnModel(Protocol):
 
     @classmethod
     def fit(cls, samples: Sequence[Sample], horizon: int) -> Self:
-        """Learn from matured samples of at least two snapshots' times; the same samples give the same model. The latest
-        snapshots calibrate it. Needs scipy and scikit-learn.
+        """Learn from the matured samples of some snapshots, each of all users; the same samples give the same model.
+        Needs scipy and scikit-learn; see `pipeline.risk.learn` for what counts how much.
 
         Raises:
             TooLittle: too few samples, or only silent or only active ones.

@@ -48,11 +48,11 @@ class Recency(msgspec.Struct, frozen=True, tag_field="kind", tag="recency/1", fo
     @classmethod
     def fit(cls, samples: Sequence[Sample], horizon: int) -> Self:
         """By scikit-learn; see `ChurnModel.fit`."""
-        from pipeline.risk.learn import calibrate, regress  # noqa: PLC0415 scikit-learn is no part of a worker
+        from pipeline.risk.learn import calibrate, eligible, regress  # noqa: PLC0415 scikit-learn is no part of a worker
 
-        rows = [(log1p(quiet_days(sample.activity, sample.at)),) for sample in samples]
-        line = regress(rows, samples)
-        return calibrate(cls(horizon, line.base, line.means[0], max(0.0, line.weights[0])), samples)
+        seen = eligible(samples, horizon)
+        line = regress([(log1p(quiet_days(sample.activity, sample.at)),) for sample in seen], seen, horizon)
+        return calibrate(cls(horizon, line.base, line.means[0], max(0.0, line.weights[0])), seen)
 
     def calibrated(self, calibration: Calibration) -> Self:
         """This model with another calibration."""

@@ -11,8 +11,22 @@ from pipeline.sums.channels import CHANNELS
 from pipeline.sums.decisions import DECISIONS
 from pipeline.sums.growth import GROWTH
 from pipeline.sums.outcomes import OUTCOMES
+from pipeline.sums.perks import PERKS
 from pipeline.sums.population import RISK, STAGE
 
-REGISTRY: Final[dict[str, Sum]] = {s.name: s for s in (CHANNELS, GROWTH, STAGE, RISK, DECISIONS, OUTCOMES)}
+REGISTRY: Final[dict[str, Sum]] = {s.name: s for s in (CHANNELS, GROWTH, STAGE, RISK, DECISIONS, OUTCOMES, PERKS)}
 
-__all__ = ["CHANNELS", "DECISIONS", "GROWTH", "OUTCOMES", "REGISTRY", "RISK", "STAGE", "Cells", "Fact", "Sum", "merge"]
+__all__ = [
+    "CHANNELS",
+    "DECISIONS",
+    "GROWTH",
+    "OUTCOMES",
+    "PERKS",
+    "REGISTRY",
+    "RISK",
+    "STAGE",
+    "Cells",
+    "Fact",
+    "Sum",
+    "merge",
+]

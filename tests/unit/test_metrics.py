@@ -196,7 +196,7 @@ def test_ten_thousand_odd_labels_are_a_bounded_number_of_series() -> None:
             [
                 (DECISIONS, (20_000 + i, odd, odd, odd), 0, 1),
                 (DECISIONS, (20_000, "silent", odd, odd), 0, 1),
-                (OUTCOMES, (20_000, odd, odd), 0, 1),
+                (OUTCOMES, (20_000, odd, odd, odd), 0, 1),
                 (STAGE, ("user", odd), 0, 1),
                 (RISK, (odd,), 0, 1),
             ]

@@ -315,10 +315,11 @@ def test_a_shadow_rule_sends_nothing() -> None:
 
 def test_a_contact_is_followed_by_its_cooldown() -> None:
     quick = QUICK.replace("goal: {within: 7d}", "goal: {within: 1d}")
-    folded = fold(history(event(at(0)), ticks(at(0), at(3)), event(at(3)), ticks(at(3), at(6)), policy=quick), quick)
-    assert [(verdict, reasons) for _, _, verdict, reasons in folded.decisions] == [
+    folded = fold(history(event(at(0)), ticks(at(0), at(3)), event(at(3)), ticks(at(3), at(8)), policy=quick), quick)
+    assert [(verdict, reasons) for _, _, verdict, reasons in folded.decisions] == [("send", [])]
+    assert [(verdict, reasons) for _, _, verdict, reasons in after(folded, tick(at(9))).decisions] == [
         ("send", []),
-        ("suppressed", ["cooldown"]),
+        ("suppressed", ["cooldown", "expired"]),
     ]
 
 

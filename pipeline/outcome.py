@@ -1,0 +1,81 @@
+"""What became of a contact: whether the user came back within its goal window, in either arm."""
+
+from collections.abc import Iterator
+
+from pipeline.state import Recall
+from pipeline.sums import OUTCOMES, Fact
+from pipeline.sums.base import Dims
+from pipeline.sums.outcomes import ALL_RULES, MEASURED, RECALLED, RETURNED, VALUE
+from pipeline.units import DAY
+from schemas.codec import rfc3339
+from schemas.outcome import Outcome, OutcomeData
+from schemas.trigger import Arm
+
+
+def arm_name(*, holdout: bool) -> Arm:
+    """As it is written."""
+    return "holdout" if holdout else "treatment"
+
+
+def cells(recall: Recall) -> Iterator[Dims]:
+    """The cells in which the contact is counted: its rule's, and the one over all rules if there is a draw."""
+    day = recall.decided_at // DAY
+    yield day, recall.rule, recall.stratum, arm_name(holdout=recall.holdout)
+    if recall.program:
+        yield day, ALL_RULES, recall.program, arm_name(holdout=recall.withheld)
+
+
+def count(recall: Recall, facts: list[Fact], field: int, delta: int = 1) -> None:
+    """Add to a field of the contact's cells."""
+    facts.extend((OUTCOMES, cell, field, delta) for cell in cells(recall))
+
+
+def note_return(
+    recall: Recall, user: str, time: int, event: str | None, facts: list[Fact], *, worth: tuple[int, str] | None
+) -> Outcome | None:
+    """Activity at `time` (ms) within an open goal window: the outcome, if it is the goal. `worth`: minor units,
+    currency.
+    """
+    if time < recall.decided_at:
+        return None
+    if not recall.returned_at:
+        recall.returned_at = time
+    if time <= recall.window_end and recall.goal in {None, event}:
+        return close(recall, user, facts, goal_at=time, worth=worth)
+    return None
+
+
+def close(
+    recall: Recall, user: str, facts: list[Fact], *, goal_at: int | None = None, worth: tuple[int, str] | None = None
+) -> Outcome:
+    """Write the outcome of the measured contact and end its window; what was to be sent in it no longer is."""
+    count(recall, facts, MEASURED)
+    if recall.returned_at:
+        count(recall, facts, RETURNED)
+    if goal_at is not None:
+        count(recall, facts, RECALLED)
+        if worth is not None:
+            count(recall, facts, VALUE, worth[0])
+    end = recall.window_end
+    recall.window_end = 0
+    recall.pending = [p for p in recall.pending if not (p.step and p.rule == recall.rule)]
+    return Outcome(
+        id=f"{recall.trigger_id}.outcome",
+        subject=user,
+        time=rfc3339(end if goal_at is None else goal_at),
+        partitionkey=user,
+        data=OutcomeData(
+            trigger_id=recall.trigger_id,
+            user=user,
+            rule_id=recall.rule,
+            rule_version=recall.rule_version,
+            arm=arm_name(holdout=recall.holdout),
+            recalled=goal_at is not None,
+            returned_at=rfc3339(recall.returned_at) if recall.returned_at else None,
+            goal_at=None if goal_at is None else rfc3339(goal_at),
+            latency=None if goal_at is None else goal_at - recall.decided_at,
+            value=None if worth is None else worth[0],
+            currency=None if worth is None else worth[1],
+            window_end=rfc3339(end),
+        ),
+    )
