@@ -52,6 +52,7 @@ def _document(result: Reasons, dormant: int) -> dict[str, Any]:
         "window_days": WINDOW,
         "users": result.users,
         "left": result.left,
+        "departures": result.departures,
         "pairs": {"discovery": result.pairs[0], "confirmation": result.pairs[1]},
         "too_few": result.too_few,
         "tested": result.tested,
@@ -87,17 +88,20 @@ def _direction(reason: Reason) -> str:
 
 
 def _tell(result: Reasons, dormant: int) -> None:
-    paired = f"{sum(result.pairs):,} have a counterpart who stayed"
     silent = f"{dormant / DAY:g} days without activity"
-    click.echo(f"{result.users:,} users; {result.left:,} went dormant ({silent}), of whom {paired}")
+    click.echo(f"{result.users:,} users; {result.left:,} went dormant ({silent}), {result.departures:,} times")
     if result.too_few is not None:
         click.echo(result.too_few)
         return
     confirmed = [reason for reason in result.found if reason.confirmed]
     click.echo(
-        f"{result.tested} factors of the last {WINDOW} active days tested on one half of them ({result.pairs[0]:,}): "
-        f"{len(result.found)} found, of which at most {Q:.0%} are false on average; "
-        f"{len(confirmed)} confirmed on the other half ({result.pairs[1]:,})"
+        f"{sum(result.pairs):,} of these times have a counterpart: somebody who stayed then; compared are the last "
+        f"{WINDOW} active days"
+    )
+    click.echo(
+        f"{result.tested} factors tested on one half of the users ({result.pairs[0]:,} pairs): {len(result.found)} "
+        f"found, of which at most {Q:.0%} are false on average; {len(confirmed)} of them confirmed on the other half "
+        f"({result.pairs[1]:,} pairs)"
     )
     if result.dropped:
         click.echo(f"others dropped: {result.dropped:,} event names that fewer users have")
