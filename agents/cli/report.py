@@ -13,7 +13,7 @@ from agents.history import read_states
 from agents.looks import day_of, report_look, table_look
 from agents.replay import few_collections
 from pipeline.play import play, replay
-from pipeline.reports import OVER_USERS, REGISTRY, Report, Span, UserReport
+from pipeline.reports import OVER_USERS, REGISTRY, Report, Span, Table, UserReport
 
 
 @click.group(cls=Group)
@@ -37,7 +37,11 @@ def _over_sums(made: Report) -> click.Command:
     @click.pass_context
     def command(ctx: click.Context, *, since: int | None, until: int | None, as_json: bool) -> None:
         cells = read(settings_of(ctx), lambda views: views.sums(each.name for each in made.sums))
-        _show(report_look(made.name, cells, Span(since, until)), "nothing in these days", as_json=as_json)
+        look = report_look(made.name, cells, Span(since, until))
+        if made.tell is not None and not as_json:
+            click.echo("\n".join(made.tell(Table(tuple(look["columns"]), look["rows"]))))
+        else:
+            _show(look, "nothing in these days", as_json=as_json)
 
     return command
 

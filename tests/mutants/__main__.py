@@ -26,6 +26,7 @@ from rich.table import Table
 from agents.local import home
 from agents.process import follow_parent
 from tests.mutants.core import CORE
+from tests.mutants.evidence import EVIDENCE
 from tests.mutants.mutant import Mutant
 from tests.mutants.transport import SHELL, TRANSPORT
 
@@ -102,7 +103,8 @@ def main() -> int:
     args = parser.parse_args()
     follow_parent()
     console = Console()
-    mutants = [*([] if args.transport else (*CORE, *SHELL)), *(TRANSPORT if args.transport or args.all else [])]
+    mutants = [] if args.transport else [*CORE, *EVIDENCE, *SHELL]
+    mutants += TRANSPORT if args.transport or args.all else []
     mutants = [mutant for mutant in mutants if args.only in mutant.rule]
     began = monotonic()
     with _copies(args.jobs) as free, ThreadPoolExecutor(args.jobs) as pool:

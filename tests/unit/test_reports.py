@@ -1,5 +1,7 @@
 """Reports are pure functions of the sums."""
 
+from typing import Any
+
 import pytest
 
 from pipeline.reports import REGISTRY, Span
@@ -14,8 +16,33 @@ CELLS: dict[tuple[str, Dims], list[int]] = {
     ("growth", (12, "user")): [0, 0, 0, 0, 0],
     ("decisions", (10, "r", "send", "")): [3],
     ("decisions", (11, "r", "suppressed", "cooldown")): [1],
-    ("outcomes", (10, "r", "treatment")): [10, 8, 4, 2, 800],
-    ("outcomes", (11, "r", "holdout")): [2, 0, 0, 0, 0],
+    ("outcomes", (10, "r", "0.1/s", "treatment")): [
+        5_000,
+        4_990,
+        1_000,
+        900,
+        1_800_000,
+        4_990,
+        4_900,
+        200,
+        9,
+        1,
+        90_000,
+    ],
+    ("outcomes", (11, "r", "0.1/s", "treatment")): [
+        4_000,
+        3_960,
+        1_100,
+        900,
+        1_800_000,
+        3_990,
+        3_800,
+        300,
+        0,
+        0,
+        60_000,
+    ],
+    ("outcomes", (11, "r", "0.1/s", "holdout")): [1_000, 1_000, 150, 100, 190_000, 0, 0, 0, 0, 0, 0],
     ("stage", ("user", "active")): [7],
 }
 
@@ -44,12 +71,86 @@ def test_growth() -> None:
     assert REGISTRY["growth"].make(CELLS, Span(since=11)).rows == [(11, "user", 4, 3, 2, 1, 1, 4)]
 
 
-def test_decisions_and_recall() -> None:
+def test_decisions() -> None:
     assert REGISTRY["decisions"].make(CELLS, Span()).rows == [
         ("r", "send", "", 3, 0.75),
         ("r", "suppressed", "cooldown", 1, 0.25),
     ]
-    assert REGISTRY["recall"].make(CELLS, Span()).rows == [
-        ("r", "holdout", 2, 0, 0, 0, 0, None, None, None),
-        ("r", "treatment", 10, 8, 4, 2, 800, 0.5, 0.25, 100),
-    ]
+
+
+# ---- recall
+
+
+def recalled(cells: dict[tuple[str, Dims], list[int]], until: int | None = None) -> dict[Any, Any]:
+    table = REGISTRY["recall"].make(cells, Span(until=until))
+    return {row[0]: dict(zip(table.columns, row, strict=True)) for row in table.rows}
+
+
+def outcomes(rule: str, stratum: str, treated: tuple[int, int], held: tuple[int, int]) -> dict[Any, list[int]]:
+    """(decided, recalled) of both arms; each recalled user is worth 1,000, and costs 100 in perks."""
+    return {
+        ("outcomes", (10, rule, stratum, arm)): [n, n, k, k, 1_000 * k, *[0] * 5, 100 * k * (arm == "treatment")]
+        for arm, (n, k) in (("treatment", treated), ("holdout", held))
+    }
+
+
+def test_a_rule_that_works() -> None:
+    row = recalled(CELLS)["r"]
+    assert (row["verdict"], row["treated"], row["held_out"], row["open"]) == ("works", 9_000, 1_000, 50)
+    assert (row["treated_recalled"], row["held_out_recalled"], row["uplift"]) == (0.2, 0.1, 0.1)
+    assert (row["incremental_users"], row["incremental_value"]) == (900, 3_600_000 - 9 * 190_000)
+    assert row["perk_return"] == pytest.approx(1_890_000 / 150_000)
+    assert row["participation"] == pytest.approx(500 / 8_980, abs=1e-4)
+    assert row["says"] == "works: more come back than without it"
+    for name in ("uplift", "incremental_users", "incremental_value", "perk_return"):
+        assert 0 < row[f"{name}_low"] < row[name] < row[f"{name}_high"]
+    assert recalled(CELLS, until=10)["r"]["held_out"] == 0
+
+
+def test_only_arms_of_one_stratum_are_compared() -> None:
+    cells = outcomes("r", "0.5/a", (1000, 100), (1000, 100)) | outcomes("r", "0.1/b", (9000, 2700), (1000, 300))
+    row = recalled(cells)["r"]
+    assert (row["uplift"], row["incremental_users"], row["p"]) == (0, 0, 1)
+    assert (row["treated_recalled"], row["held_out_recalled"]) == (0.28, 0.2)
+    assert row["verdict"] == "too_early"
+
+
+def test_the_rules_together_and_the_holdout_over_all_of_them() -> None:
+    one, other = outcomes("one", "0.5/s", (600, 90), (600, 60)), outcomes("other", "0.5/s", (600, 90), (600, 60))
+    assert set(recalled(one)) == {"one"}
+    both = recalled(one | other)
+    assert list(both) == ["one", "other", "+"]
+    assert both["+"]["incremental_users"] == both["one"]["incremental_users"] + both["other"]["incremental_users"]
+    assert both["+"]["p"] == pytest.approx(both["one"]["p"] * both["other"]["p"], rel=0.01)
+    overall = outcomes("*", "0.05/all", (1900, 300), (100, 10))
+    assert list(recalled(one | other | overall)) == ["one", "other", "*"], "its draw is in the arms of every rule"
+    assert list(recalled(one | overall)) == ["one", "*"]
+
+
+COMPARED = ["treated", "uplift", "gained", "evidence"]
+
+
+@pytest.mark.parametrize(
+    ("cells", "lines", "not_said"),
+    [
+        (
+            CELLS,
+            ["works: more", "9,000 treated, 1,000 held out; of 50", "20.00 % of the", "+10.00 (+", *COMPARED],
+            "void",
+        ),
+        (outcomes("r", "0.1/s", (9000, 1800), (800, 80)), ["void: the arms", "evidence  none"], "uplift"),
+        (outcomes("r", "0/s", (90, 9), (0, 0)), ["unknown: nobody is held out", "10.00 % of the treated"], "evidence"),
+        (outcomes("r", "0.1/s", (90, 0), (10, 0)), ["too early: nobody has come back yet", *COMPARED], "perks"),
+        (outcomes("r", "0.1/s", (90, 9), (10, 1)), ["too early: about ", "to find a lift of 20 %", *COMPARED], "ALL"),
+        ({}, ["nobody was drawn"], "95 %"),
+        (outcomes("*", "0.1/s", (90, 9), (10, 1)), ["ALL RECALLS", "perks     900", *COMPARED], "messages"),
+    ],
+    ids=["works", "mismatch", "no_holdout", "nobody", "too_early", "empty", "all"],
+)
+def test_recall_in_words(cells: dict[tuple[str, Dims], list[int]], lines: list[str], not_said: str) -> None:
+    report = REGISTRY["recall"]
+    assert report.tell is not None
+    said = "\n".join(report.tell(report.make(cells, Span())))
+    assert [line for line in lines if line not in said] == []
+    assert not_said not in said
+    assert max(map(len, said.splitlines())) <= 120
