@@ -79,12 +79,11 @@ class Marks:
         return 0 if found is None else found.mark.until
 
     def erase(self, key: bytes, until: int, offset: int, appended: int) -> Marked:
-        """The record at `offset` erases a user; a mark only ever moves on."""
+        """The record at `offset` erases a user, up to later than any before."""
         found = self.find(key)
         name = mark_name(key, self._secret) if found is None else found.name
         mark = Mark(until, offset, appended, last=appended)
         if found is not None:
-            mark.until = max(until, found.mark.until)
             mark.refused = found.mark.refused
             mark.last = max(appended, found.mark.last)
         self._put(name, mark)

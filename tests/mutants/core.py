@@ -13,6 +13,10 @@ def _rule(rule: str, file: str, text: str, instead: str, *tests: str) -> Mutant:
     return Mutant(rule, file, text, instead, " ".join(f"tests/unit/test_rules.py::test_{test}" for test in tests))
 
 
+def _erasure(rule: str, file: str, text: str, instead: str, test: str) -> Mutant:
+    return Mutant(rule, file, text, instead, f"tests/unit/test_erasure.py::test_{test}")
+
+
 CORE: Final = (
     # ---- duplicates
     _rule(
@@ -47,7 +51,7 @@ CORE: Final = (
     _rule(
         "quarantine: bad records are kept",
         PARTITION,
-        "self._outbox.dead_letter(record, why, self.position.core)",
+        "self._outbox.dead_letter(record, why, self.position.core, marked)",
         "pass",
         "one_bad_record_costs_one_dead_letter_and_nothing_else",
     ),
@@ -438,6 +442,77 @@ CORE: Final = (
         "if self.held or (not abstains and count * _SCALE < rate * policy.dark_below):",
         "if not abstains and count * _SCALE < rate * policy.dark_below:",
         "an_operator_holds_the_source",
+    ),
+    # ---- erasure
+    _erasure(
+        "an erasure leaves a mark",
+        PARTITION,
+        'changelog.append((b"e" + name, mark))',
+        "pass",
+        "an_erasure_takes_the_row_and_leaves_a_mark_that_names_nobody",
+    ),
+    _erasure(
+        "an erasure leaves a certificate",
+        PARTITION,
+        "self._outbox.erasure(self.marks.erase(item.key, until, record.offset, record.timestamp), time)",
+        "self.marks.erase(item.key, until, record.offset, record.timestamp)",
+        "the_certificate_comes_with_the_commit_that_removes_the_row",
+    ),
+    _erasure(
+        "a mark names nobody without the key",
+        "pipeline/erasure.py",
+        "return blake2b(key, digest_size=MARK_BYTES, key=secret).digest()",
+        "return blake2b(key, digest_size=MARK_BYTES).digest()",
+        "an_erasure_takes_the_row_and_leaves_a_mark_that_names_nobody",
+    ),
+    _erasure(
+        "a re-import revives nobody",
+        PARTITION,
+        "if time <= state.activity.erased:",
+        "if False:",
+        "a_reimport_of_the_history_revives_nothing",
+    ),
+    _erasure(
+        "who is there again knows up to when they were erased",
+        PARTITION,
+        "state.activity.erased = self.marks.until(item.key)",
+        "pass",
+        "who_signs_up_again_is_new_and_history_stops_at_the_erasure",
+    ),
+    _erasure(
+        "a visitor who becomes a user, too",
+        USER,
+        "UserState(seen=state.seen, activity=Activity(erased=state.activity.erased))",
+        "UserState(seen=state.seen)",
+        "a_visitor_under_an_erased_id_stays_of_after_it_when_they_become_a_user",
+    ),
+    _erasure(
+        "what was known when the request came is erased",
+        PARTITION,
+        "until = max(time, state.activity.last)",
+        "until = time",
+        "what_was_known_when_the_request_came_is_of_before_it",
+    ),
+    _erasure(
+        "a dead letter of who was erased holds nothing of them",
+        PARTITION,
+        "self._outbox.dead_letter(record, why, self.position.core, marked)",
+        "self._outbox.dead_letter(record, why, self.position.core)",
+        "of_what_is_refused_neither_id_nor_content_is_kept",
+    ),
+    _erasure(
+        "marks are restored",
+        PARTITION,
+        "self.marks.restore(key[1:], value)",
+        "pass",
+        "a_mark_survives_a_restart_and_a_snapshot_of_before_reaches_it_by_the_log",
+    ),
+    _erasure(
+        "another key is refused",
+        PARTITION,
+        "raise WrongKey",
+        "pass",
+        "another_key_is_refused_and_a_state_of_before_there_were_marks_is_not",
     ),
     # ---- restarts and cuts
     _rule(

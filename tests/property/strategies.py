@@ -146,6 +146,20 @@ def _happening(draw: Any, time: int, appended: int, number: int, *, backfill: bo
 
 
 @st.composite
+def _erased(draw: Any, sent: list[Entry], clock: int, number: int) -> list[Entry]:
+    """A user is erased; records of theirs come again, older and newer ones of theirs too."""
+    user = (draw(simple(sent)).key or b"").decode()
+    again = [entry._replace(appended=clock) for entry in sent if entry.key == user.encode()]
+    backfill = draw(st.booleans())
+    around = [
+        event(clock + offset, user, id=f"a{number}/{offset}", appended=clock, backfill=backfill)
+        for offset in draw(st.lists(simple(OFFSETS[:-1]), max_size=3, unique=True))
+    ]
+    erased = event(clock + draw(simple((0, -HOUR, -3 * DAY))), user, kind="delete", id=f"m{number}", appended=clock)
+    return [erased, *draw(st.permutations([*again, *around]))]
+
+
+@st.composite
 def logs(draw: Any, *, live: bool | None = None, policies: tuple[str, ...] = POLICIES) -> list[LogRecord]:
     """Any log of one partition: late, early, repeated, backfilled, poisoned and controlled."""
     live = draw(st.booleans()) if live is None else live
@@ -156,11 +170,13 @@ def logs(draw: Any, *, live: bool | None = None, policies: tuple[str, ...] = POL
         step = draw(simple(STEPS))
         entries += _ticks(draw, clock, step, live=live)
         clock += step
-        match draw(simple(("event",) * 12 + ("again", "poison", "control"))):
+        match draw(simple(("event",) * 12 + ("again", "poison", "control", "erased"))):
             case "again" if sent:
                 entries.append(draw(simple(sent[-8:]))._replace(appended=clock))
             case "poison":
                 entries.append(draw(simple(POISON))._replace(appended=clock))
+            case "erased" if sent:  # and then what is known of them is imported again, as history or as it came
+                entries += draw(_erased(sent[-8:], clock, number))
             case "control":
                 entries.append(draw(simple(_controls(clock, policies))))
             case _:

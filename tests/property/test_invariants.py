@@ -5,6 +5,7 @@ from typing import Any
 
 from hypothesis import given
 
+from pipeline.erasure import MARK_BYTES
 from pipeline.lifecycle import DORMANT, STAGES, UNSEEN
 from pipeline.records import LogRecord
 from pipeline.sums import GROWTH
@@ -21,6 +22,7 @@ def test_the_invariants_hold(records: list[LogRecord]) -> None:
     _a_trigger_is_a_decision_to_send(folded)
     _one_trigger_per_episode(folded, erased={r.key for r in records if b'"delete"' in (r.value or b"")})
     _arms_only_after_all_gates(folded)
+    _who_was_erased_stays_erased(folded)
 
 
 def _counts_add_up(folded: Folded, records: list[LogRecord]) -> None:
@@ -70,6 +72,17 @@ def _arms_only_after_all_gates(folded: Folded) -> None:
         assert drawn == all(gate["passed"] for gate in data["explain"])
         if drawn:
             assert (data["experiment"]["arm"] == "holdout") == (data["decision"] == "holdout")
+
+
+def _who_was_erased_stays_erased(folded: Folded) -> None:
+    for user, state in folded.users.items():
+        until = folded.partition.marks.until(user.encode())
+        assert state.activity.erased == until
+        assert not state.activity.days or state.activity.first > until
+    for output in folded.outputs.get("deadletters", []):
+        if dict(output.headers)["reason"] == b"erased":
+            assert output.value == b""
+            assert len(bytes.fromhex(output.key.decode())) == MARK_BYTES
 
 
 def _repeated(values: Any) -> list[Any]:

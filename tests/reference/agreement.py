@@ -1,8 +1,12 @@
 """The core's and the naive reference's results in the same words."""
 
 from collections.abc import Mapping, Sequence
+from hashlib import blake2b
 from typing import Any
 
+import msgspec
+
+from pipeline.erasure import decode_mark
 from pipeline.lifecycle import STAGES
 from pipeline.records import LogRecord
 from pipeline.state import UserState
@@ -67,6 +71,34 @@ def _core_outcomes(core: Folded) -> list[tuple[Any, ...]]:
 
 def _naive_outcomes(naive: Naive) -> list[tuple[Any, ...]]:
     return naive.outcomes
+
+
+def _core_certificates(core: Folded) -> list[tuple[str, int, int]]:
+    return [
+        (m["subject"], milliseconds(d["erased_until"]) or 0, d["offset"])
+        for m in core.messages("erasures")
+        for d in [m["data"]]
+    ]
+
+
+def _naive_certificates(naive: Naive) -> list[tuple[str, int, int]]:
+    return [(_mark(key), until, offset) for key, until, offset in naive.certificates]
+
+
+def _core_marks(core: Folded) -> dict[str, list[int]]:
+    return {
+        key[1:].hex(): list(msgspec.structs.astuple(decode_mark(row)))
+        for key, row in core.table.items()
+        if key[:1] == b"e"
+    }
+
+
+def _naive_marks(naive: Naive) -> dict[str, list[int]]:
+    return {_mark(key): mark for key, mark in naive.marks.items()}
+
+
+def _mark(key: bytes) -> str:
+    return blake2b(key, digest_size=16).hexdigest()
 
 
 def _core_users(core: Folded) -> dict[tuple[str, str], Any]:
@@ -141,6 +173,8 @@ _PARTS: tuple[tuple[str, Any, Any], ...] = (
     ("deadletters", _core_deadletters, _naive_deadletters),
     ("decisions", _core_decisions, _naive_decisions),
     ("outcomes", _core_outcomes, _naive_outcomes),
+    ("certificates", _core_certificates, _naive_certificates),
+    ("marks", _core_marks, _naive_marks),
     ("users", _core_users, _naive_users),
     ("sums", _core_sums, _naive_sums),
     ("counts", _core_counts, _naive_counts),

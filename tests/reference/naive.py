@@ -32,6 +32,8 @@ class Naive:
         self.decisions: list[tuple[Any, ...]] = []
         self.outcomes: list[tuple[Any, ...]] = []
         self.deadletters: list[tuple[int, str]] = []
+        self.certificates: list[tuple[bytes, int, int]] = []
+        self.marks: dict[bytes, list[int]] = {}  # until, offset, applied, refused, last; by the user's key
         self.live, self.held, self.adopted = True, False, 0
         self.tick: int | None = None
         self.horizon: int | None = None
@@ -65,6 +67,10 @@ class Naive:
             except Refused as reason:
                 self.counts["rejected"] += 1
                 self.deadletters.append((record.offset, str(reason)))
+                key = record.key or b""
+                if key in self.marks and (str(reason) == "erased" or key.decode() not in self.users):
+                    until, offset, applied, refused, last = self.marks[key]
+                    self.marks[key] = [until, offset, applied, refused + 1, max(last, record.timestamp)]
             self.counts["read"] += 1
         return self
 
@@ -114,6 +120,9 @@ class Naive:
         item = admit(record, self.policy, ahead, live=self.live)
         event, key, time, backfill, active = item.event, item.key, item.time, item.backfill, item.active
         user = self.users.get(key)
+        until = self.marks[key.encode()][0] if key.encode() in self.marks else 0
+        if time <= until:
+            raise Refused("erased")
         if self.clock is not None and time < self.clock - 7 * DAY and not backfill:
             if event.type != "delete" and not item.withdraws:
                 raise Refused("too_late")
@@ -131,11 +140,15 @@ class Naive:
             self.counts["dedupe_unsure"] += (user is not None and len(user.seen) == 32) or time < clock - 48 * HOUR
         else:
             self.heard[time // HOUR] += 1
-        seen = [] if user is None else user.seen
+        seen, known = ([], 0) if user is None else (user.seen, user.last)
         if user is not None and (event.type == "delete" or (event.userId is not None and not user.known)):
             self.leave(key, user, time)
             user = None
         if event.type == "delete":
+            *_, refused, last = self.marks.get(key.encode(), (0, 0))
+            mark = [max(time, known), record.offset, record.timestamp, refused, max(last, record.timestamp)]
+            self.marks[key.encode()] = mark
+            self.certificates.append((key.encode(), mark[0], record.offset))
             return
         user = user or User(event.userId is not None)
         user.state(item)

@@ -2,7 +2,17 @@ import pytest
 
 from agents.exits import Exit, Refusal
 from agents.kafka.admin import acl_commands, create_commands, plan
-from schemas.topics import DEFAULT_PREFIX, REGISTRY, STATE, TOPICS, USERS, Setting
+from schemas.topics import (
+    COMPLETE_WITHIN,
+    DEFAULT_PREFIX,
+    ERASURES,
+    REGISTRY,
+    STATE,
+    TOPICS,
+    USERS,
+    Setting,
+    gone_within,
+)
 
 
 def test_every_topic_goes_by_the_brokers_time() -> None:
@@ -11,12 +21,23 @@ def test_every_topic_goes_by_the_brokers_time() -> None:
 
 def test_only_tables_are_compacted_and_streams_end_within_30_days() -> None:
     for topic in TOPICS:
-        if topic in (STATE, REGISTRY):
+        if topic is ERASURES:  # certificates name nobody, and are to last
+            assert topic.settings["retention.ms"].allows("-1")
+        elif topic in (STATE, REGISTRY):
             assert topic.settings["cleanup.policy"] == Setting("compact")
             assert "retention.ms" not in topic.settings
         else:
             assert topic.settings["cleanup.policy"] == Setting("delete")
             assert topic.settings["retention.ms"] == Setting(str(30 * 86_400_000), "at most")
+
+
+def test_the_last_of_a_user_is_gone_when_every_topic_has_let_go() -> None:
+    day, slack = 86_400_000, 2 * 3_600_000
+    streams = {"cleanup.policy": "delete", "retention.ms": str(30 * day), "segment.ms": str(day)}
+    table = {"cleanup.policy": "compact", "max.compaction.lag.ms": str(day), "delete.retention.ms": str(40 * day)}
+    assert COMPLETE_WITHIN == gone_within(streams) == 31 * day + slack
+    assert gone_within(table) == 42 * day + slack
+    assert gone_within({**streams, "retention.ms": "-1"}) is None
 
 
 @pytest.mark.parametrize(
