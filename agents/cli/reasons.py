@@ -98,11 +98,12 @@ def _tell(result: Reasons, dormant: int) -> None:
         f"{sum(result.pairs):,} of these times have a counterpart: somebody who stayed then; compared are the last "
         f"{WINDOW} active days"
     )
-    click.echo(
-        f"{result.tested} factors tested on one half of the users ({result.pairs[0]:,} pairs): {len(result.found)} "
-        f"found, of which at most {Q:.0%} are false on average; {len(confirmed)} of them confirmed on the other half "
-        f"({result.pairs[1]:,} pairs)"
+    found = (
+        f"{len(result.found)} found, of which at most {Q:.0%} are false on average" if result.found else "none found"
     )
+    click.echo(f"{result.tested} factors tested on one half of the users ({result.pairs[0]:,} pairs): {found}")
+    if result.found:
+        click.echo(f"{len(confirmed)} of them confirmed on the other half ({result.pairs[1]:,} pairs)")
     if result.dropped:
         click.echo(f"others dropped: {result.dropped:,} event names that fewer users have")
     for direction in ("leaving", "staying"):

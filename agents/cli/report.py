@@ -13,6 +13,7 @@ from agents.history import read_states
 from agents.looks import day_of, report_look, table_look
 from agents.replay import few_collections
 from pipeline.play import play, replay
+from pipeline.purchases import WINDOW_DAYS
 from pipeline.reports import OVER_USERS, REGISTRY, Report, Span, Table, UserReport
 
 
@@ -57,9 +58,12 @@ def _over_users(made: UserReport) -> click.Command:
     @click.command(made.name, help=_title(made.says) + "." + _OF_USERS)
     @events
     @policy_option
+    @click.option("--days", type=click.IntRange(1, WINDOW_DAYS), help="Value of the last DAYS only; else of all time.")
     @as_json
     @click.pass_context
-    def command(ctx: click.Context, *, files: tuple[str, ...], policy_file: Path | None, as_json: bool) -> None:
+    def command(
+        ctx: click.Context, *, files: tuple[str, ...], policy_file: Path | None, days: int | None, as_json: bool
+    ) -> None:
         settings = settings_of(ctx)
         if not files:
             if policy_file is not None:
@@ -74,7 +78,11 @@ def _over_users(made: UserReport) -> click.Command:
                 for _ in replay(play(past.raws, past.adopted), partition):
                     bar.update(task, completed=partition.position.counts.read)
             states, now = [state for _, state in partition.states()], partition.position.horizon or 0
-        _show(table_look(made.name, made.make(states, now)), "nobody has spent anything yet", as_json=as_json)
+        _show(
+            table_look(made.name, made.make(states, now, days)),
+            "nobody has spent anything in that time",
+            as_json=as_json,
+        )
 
     return command
 

@@ -45,11 +45,13 @@ class Report(NamedTuple):
 
 
 class UserReport(NamedTuple):
-    """A report over all rows, for what no sum holds. `make`: rows and the time that they are of (ms) -> the table."""
+    """A report over all rows, for what no sum holds. `make`: rows, the time that they are of (ms), and of how many last
+    days value counts (None: of all) -> the table.
+    """
 
     name: str
     says: str
-    make: Callable[[Iterable[UserState], int], Table]
+    make: Callable[[Iterable[UserState], int, int | None], Table]
 
 
 def cells_of(cells: Cells, aggregate: Sum, span: Span) -> Iterator[tuple[Dims, list[int]]]:

@@ -5,7 +5,8 @@ from typing import Final
 
 from pipeline.association import lift_of_part
 from pipeline.reports.base import Table, UserReport, Value, share
-from pipeline.state import UserState
+from pipeline.state import Orders, UserState
+from pipeline.units import DAY
 from pipeline.visits import Factor, cohort, tenure
 
 _LEAST_BUYERS: Final = 30  # below it the interval's normal approximation means nothing
@@ -43,45 +44,58 @@ def factors(state: UserState, now: int) -> Iterable[Factor]:
     yield "tenure", tenure(state, now)
 
 
-def _make(states: Iterable[UserState], now: int) -> Table:
+def _make(states: Iterable[UserState], now: int, days: int | None) -> Table:
     whole = _Part()
-    parts: dict[Factor, _Part] = {}
+    parts: dict[str, dict[str, _Part]] = {}
     for state in states:
         if not state.known or not state.activity.days:
             continue
-        spent = state.orders.spent if state.orders is not None else 0
+        spent = _spent(state.orders, now // DAY, days)
         whole.add(spent)
-        for factor in factors(state, now):
-            parts.setdefault(factor, _Part()).add(spent)
+        for factor, value in factors(state, now):
+            parts.setdefault(factor, {}).setdefault(value, _Part()).add(spent)
     if not whole.spent:
         return Table(_COLUMNS, [])
-    rows = [
-        _row(factor, part, whole)
-        for factor, part in sorted(parts.items(), key=lambda pair: (-_excess(pair[1], whole), pair[0]))
-        if part.users < whole.users  # a factor that all have in common tells nobody apart
-    ]
+    rows: list[tuple[Value, ...]] = []
+    for factor in sorted(parts, key=lambda name: (-_spread(parts[name].values(), whole), name)):
+        values = sorted(parts[factor].items(), key=lambda pair: (-_excess(pair[1], whole), pair[0]))
+        if len(values) > 1:  # what all have in common tells nobody apart
+            rows.extend(_row(factor, value, part, whole) for value, part in values)
     return Table(_COLUMNS, rows)
 
 
+def _spent(orders: Orders | None, today: int, days: int | None) -> int:
+    """In the reporting currency's minor units, for all time or the last `days` up to `today`."""
+    if orders is None:
+        return 0
+    return orders.spent if days is None else sum(spent for day, _, spent in orders.recent if day > today - days)
+
+
+def _spread(parts: Iterable[_Part], whole: _Part) -> float:
+    """The share of the value that lies elsewhere than its users: by it factors are ranked."""
+    return sum(max(0.0, _excess(part, whole)) for part in parts)
+
+
 def _excess(part: _Part, whole: _Part) -> float:
-    """How much more of the value it has than of the users: what ranks."""
+    """How much more of the value it has than of the users: by it the values of a factor are ranked."""
     return part.spent / whole.spent - part.users / whole.users
 
 
-def _row(factor: Factor, part: _Part, whole: _Part) -> tuple[Value, ...]:
+def _row(factor: str, value: str, part: _Part, whole: _Part) -> tuple[Value, ...]:
     lift, low, high = lift_of_part(part.moments, whole.moments)
     sure = low is not None and high is not None and part.buyers >= _LEAST_BUYERS
     return (
-        *factor,
+        factor,
+        value,
         part.users,
         share(part.users, whole.users),
         part.buyers,
         part.spent,
         share(part.spent, whole.spent),
         round(part.spent / part.users),
-        round(lift, 3),
-        round(low, 3) if sure and low is not None else None,
-        round(high, 3) if sure and high is not None else None,
+        round(lift, 2),
+        round(low, 2) if sure and low is not None else None,
+        round(high, 2) if sure and high is not None else None,
     )
 
 
