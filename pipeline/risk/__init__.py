@@ -7,10 +7,9 @@ for P(alive) in closed form; `CHURN_MODELS` are those that `rekindle fit` learns
 
 from typing import Final, Protocol
 
-import msgspec
-
 from pipeline.risk.calibration import Calibration
 from pipeline.risk.crossing import crossing
+from pipeline.risk.document import AnyModel, Fitted, from_json
 from pipeline.risk.logistic import Logistic
 from pipeline.risk.mbg import FAR, Mbg, MbgNbd
 from pipeline.risk.model import ChurnModel, Features, Sample, Term, TooLittle, silence_start
@@ -24,6 +23,7 @@ __all__ = [
     "Calibration",
     "ChurnModel",
     "Features",
+    "Fitted",
     "Logistic",
     "Mbg",
     "MbgNbd",
@@ -61,19 +61,5 @@ class RiskModel(Protocol):
 MODELS: Final[dict[str, type[RiskModel]]] = {"mbg": MbgNbd}
 """Name in the policy (`risk.model`) -> model."""
 
-AnyModel = Recency | Mbg | Logistic
-"""Told apart in JSON by `kind`: name and version of its form."""
-
 CHURN_MODELS: Final[dict[str, type[AnyModel]]] = {model.name: model for model in (Recency, Mbg, Logistic)}
 """Name -> model that can be fitted."""
-
-_decoder: Final[msgspec.json.Decoder[AnyModel]] = msgspec.json.Decoder(AnyModel)
-
-
-def from_json(body: bytes) -> ChurnModel:
-    """A model of `ChurnModel.to_json`.
-
-    Raises:
-        ValueError: no such model, or of a form that this release doesn't know; the message says what is wrong.
-    """
-    return _decoder.decode(body)

@@ -1,8 +1,77 @@
-"""What `rekindle fit` writes and the registry keeps under `model/<hash>`: a model, and where it comes from."""
+"""Models as JSON: a model alone, or as `rekindle fit` writes it, with where it comes from and how good it is."""
 
-from hashlib import sha256
 from typing import Final
 
 import msgspec
 
-from pipeline.risk.evaluate import Judgement
+from pipeline.risk.logistic import Logistic
+from pipeline.risk.mbg import Mbg
+from pipeline.risk.model import ChurnModel
+from pipeline.risk.recency import Recency
+
+AnyModel = Recency | Mbg | Logistic
+"""Told apart in JSON by `kind`: name and version of its form."""
+
+
+class Measure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A figure and the middle 95 % of its bootstrap."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Judgement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`auc`; `logloss` (nats); `ece`: mean gap between foretold and seen in 15 bins of equal mass; `lift10`: how many
+    of the tenth of greatest risk were silent, against all. `bins`: foretold, seen and samples of each bin; `gains`:
+    share of the silent who are among the first 5, 10 .. 100 % by risk.
+    """
+
+    auc: Measure
+    logloss: Measure
+    ece: Measure
+    lift10: Measure
+    bins: tuple[tuple[float, float, int], ...]
+    gains: tuple[float, ...]
+
+
+class Span(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Snapshots from `first` to `last` (ms, effective time): their number, their samples of users who were active in
+    the two horizons before, how many users these are, and which share of the samples was silent afterwards.
+    """
+
+    first: int
+    last: int
+    snapshots: int
+    samples: int
+    users: int
+    silent: float
+
+
+class Fitted(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="fitted/1"):
+    """A model and the history that it was fitted on, all of it. `held_out`: the figures of the same recipe fitted on
+    what had matured before the snapshots `tested` began. `data`: sha256 (hex) of the events.
+    """
+
+    model: AnyModel
+    data: str
+    trained: Span
+    tested: Span
+    held_out: Judgement
+
+    def to_json(self) -> bytes:
+        """The document, for a file and for the registry's `model/<sha256 of it>`; equal ones give equal bytes."""
+        return msgspec.json.format(msgspec.json.encode(self), indent=1) + b"\n"
+
+
+_decoder: Final[msgspec.json.Decoder[AnyModel | Fitted]] = msgspec.json.Decoder(AnyModel | Fitted)
+
+
+def from_json(body: bytes) -> ChurnModel:
+    """The model of `ChurnModel.to_json` or of `Fitted.to_json`.
+
+    Raises:
+        ValueError: no such model, or of a form that this release doesn't know; the message says what is wrong.
+    """
+    found = _decoder.decode(body)
+    return found.model if isinstance(found, Fitted) else found

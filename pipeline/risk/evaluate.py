@@ -7,10 +7,10 @@ user stands in several snapshots.
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.risk.document import Judgement, Measure
 from pipeline.risk.learn import Floats, eligible
 from pipeline.risk.model import ChurnModel, Sample, TooLittle
 
@@ -19,28 +19,6 @@ TEST_SHARE: Final = 0.3
 BINS: Final = 15
 _RESAMPLES: Final = 300
 _SEED: Final = 1
-
-
-class Measure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A figure and the middle 95 % of its bootstrap."""
-
-    value: float
-    low: float
-    high: float
-
-
-class Judgement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`auc`; `logloss` (nats); `ece`: mean gap between foretold and seen in 15 bins of equal mass; `lift10`: how many
-    of the tenth of greatest risk were silent, against all. `bins`: foretold, seen and users of each bin; `gains`: share of the
-    silent who are among the first 5, 10 .. 100 % by risk.
-    """
-
-    auc: Measure
-    logloss: Measure
-    ece: Measure
-    lift10: Measure
-    bins: list[tuple[float, float, int]]
-    gains: list[float]
 
 
 class Split(NamedTuple):
@@ -87,9 +65,9 @@ def judge(model: ChurnModel, test: Sequence[Sample], resamples: int = _RESAMPLES
         return Measure(figure(risks, labels, everyone), float(low), float(high))
 
     parts = [part for part in np.array_split(np.arange(len(risks)), BINS) if len(part)]
-    bins = [(float(risks[part].mean()), float(labels[part].mean()), len(part)) for part in parts]
+    bins = tuple((float(risks[part].mean()), float(labels[part].mean()), len(part)) for part in parts)
     caught = np.cumsum(labels[::-1]) / labels.sum()
-    gains = [float(caught[max(0, len(labels) * percent // 100 - 1)]) for percent in range(5, 101, 5)]
+    gains = tuple(float(caught[max(0, len(labels) * percent // 100 - 1)]) for percent in range(5, 101, 5))
     return Judgement(measure(auc), measure(log_loss), measure(ece), measure(lift10), bins, gains)
 
 
@@ -121,7 +99,7 @@ def auc(risks: Floats, labels: Floats, weights: Floats) -> float:
     starts = np.flatnonzero(np.diff(risks, prepend=-1.0))  # of runs of equal risks
     won, lost = np.add.reduceat(positive, starts), np.add.reduceat(negative, starts)
     pairs = won.sum() * lost.sum()
-    return float(won @ (np.cumsum(lost) - lost / 2) / pairs) if pairs else float("nan")
+    return float((won * (np.cumsum(lost) - lost / 2)).sum() / pairs) if pairs else float("nan")
 
 
 def log_loss(risks: Floats, labels: Floats, weights: Floats) -> float:

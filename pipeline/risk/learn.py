@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import betaln, gammaln
 from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits
 
 from pipeline.risk.calibration import Calibration
 from pipeline.risk.mbg import MbgNbd
@@ -51,17 +52,16 @@ def regress(rows: Sequence[Features], samples: Sequence[Sample], horizon: int) -
     """Logistic regression of `silent` on the rows of the samples: least mean log loss + |weights|² / 6000, on
     standardised features.
 
-    A sample's weight in the mean halves with every two horizons of age: populations drift, and the recent past is the best
-    guess of what comes.
+    A sample's weight in the mean halves with every two horizons of age: populations drift, and the recent past is the
+    best guess of what comes.
     """
     x, y = np.array(rows), np.array([sample.silent for sample in samples])
     weight = _ages(samples, horizon)
     centre = np.average(x, axis=0, weights=weight)
     scale = np.sqrt(np.average((x - centre) ** 2, axis=0, weights=weight))
     scale[scale == 0] = 1.0
-    model = LogisticRegression(C=_PRIOR / weight.sum(), max_iter=1000, tol=1e-8)
-    model.fit((x - centre) / scale, y, sample_weight=weight)
-    return Line(float(model.intercept_[0]), _tuple(centre), _tuple(model.coef_[0] / scale))
+    base, weights = _logistic((x - centre) / scale, y, weight, _PRIOR / weight.sum())
+    return Line(base, _tuple(centre), _tuple(weights / scale))
 
 
 def means(rows: Sequence[Features]) -> tuple[float, ...]:
@@ -84,9 +84,15 @@ def calibrate(model: M, samples: Sequence[Sample]) -> M:
 
 def platt(scores: Floats, labels: NDArray[Any]) -> Calibration:
     """The line in log-odds of the greatest likelihood; it never falls."""
-    model = LogisticRegression(C=np.inf, max_iter=1000, tol=1e-8).fit(scores[:, None], labels)
-    slope, base = max(float(model.coef_[0][0]), 0.0), float(model.intercept_[0])
-    return Calibration((0.0, 1.0), (base, base + slope))
+    base, (slope,) = _logistic(scores[:, None], labels, None, np.inf)
+    return Calibration((0.0, 1.0), (base, base + max(0.0, float(slope))))
+
+
+def _logistic(x: Floats, y: NDArray[Any], weight: Floats | None, prior: float) -> tuple[float, Floats]:
+    """Intercept and weights. `prior`: the variance of the weights' normal prior."""
+    with threadpool_limits(1):  # several would sum in any order, and take longer on problems so small
+        model = LogisticRegression(C=prior, max_iter=1000, tol=1e-8).fit(x, y, sample_weight=weight)
+    return float(model.intercept_[0]), model.coef_[0]
 
 
 def _ages(samples: Sequence[Sample], horizon: int) -> Floats:
@@ -106,7 +112,7 @@ def mean_gap(samples: Sequence[Sample]) -> float:
         if at == latest:
             lived += activity.last - activity.first
             gaps += activity.days - 1
-    return lived / gaps / DAY if lived else 30.0
+    return lived / gaps / DAY if gaps and lived else 30.0
 
 
 def fit_mbg(samples: Sequence[Sample]) -> MbgNbd:
@@ -124,13 +130,14 @@ def fit_mbg(samples: Sequence[Sample]) -> MbgNbd:
 def maximum_likelihood(x: Floats, t_x: Floats, T: Floats) -> tuple[float, float, float, float]:  # noqa: N803
     """(r, alpha, a, b) of the MBG/NBD for users with x repeated active days, the last at t_x, observed up to T."""
     distinct, counts = np.unique(np.column_stack((x, t_x, T)), axis=0, return_counts=True)
-    found = minimize(
-        lambda logs: -float(counts @ log_likelihood(np.exp(logs), *distinct.T)) / len(x),
-        np.array((-0.5, np.log(max(T.mean() / 4, 1e-3)), 0.0, 0.5)),
-        method="L-BFGS-B",
-        bounds=((-7, 7),) * 4,
-        options={"ftol": 1e-12, "gtol": 1e-7, "maxiter": 500},
-    )
+    with threadpool_limits(1):
+        found = minimize(
+            lambda logs: -float(counts @ log_likelihood(np.exp(logs), *distinct.T)) / len(x),
+            np.array((-0.5, np.log(max(T.mean() / 4, 1e-3)), 0.0, 0.5)),
+            method="L-BFGS-B",
+            bounds=((-7, 7),) * 4,
+            options={"ftol": 1e-12, "gtol": 1e-7, "maxiter": 500},
+        )
     r, alpha, a, b = map(float, np.exp(found.x))
     return r, alpha, a, b
 

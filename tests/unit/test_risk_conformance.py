@@ -80,7 +80,7 @@ def samples() -> tuple[Sample, ...]:
     """Six snapshots of 300 users of whom each has a rhythm and leaves for good at some day."""
     rng = random.Random(7)
     found = []
-    for _ in range(300):
+    for number in range(300):
         gap, time, end = rng.choice((2, 5, 12, 30)), rng.uniform(0, 200), rng.uniform(30, 500)
         days = []
         while time < end:
@@ -93,7 +93,7 @@ def samples() -> tuple[Sample, ...]:
                     observe(activity, START + int(day * DAY), 0)
             if activity.days:
                 silent = not any(at < day <= at + HORIZON // DAY for day in days)
-                found.append(Sample(activity, START + at * DAY, int(silent)))
+                found.append(Sample(b"%d" % number, activity, START + at * DAY, int(silent)))
     return tuple(found)
 
 
