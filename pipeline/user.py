@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from pipeline import journey, lifecycle
+from pipeline import journey, lifecycle, scores
 from pipeline.activity import Activity, observe
 from pipeline.contacts import Feedback, report
 from pipeline.context import Context, Due, RevealedBy, Transition
@@ -93,6 +93,8 @@ def step(state: UserState, item: Happening | Deadline, context: Context) -> Tran
     if item.feedback is not None and state.recall is not None:
         _hear(state, item.feedback, item.time, effects.facts)
     if item.active:
+        if state.check is not None:
+            scores.hear(state, item.time - item.dark * HOUR, effects.facts)
         dates_silence = item.time > state.activity.last
         if dates_silence and item.backfill:  # history: what fell due in it is nobody's return
             state.decided = max(state.decided, item.settled, item.time - context.dark * HOUR)
@@ -192,6 +194,8 @@ def settle(
     if not activity.days:
         return False
     effective = until - shift
+    if state.check is not None:
+        scores.mature(state, effective, facts)
     start = silence_start(activity)
     if not state.known:
         if start + VISITOR_EXPIRES >= effective or revealed_by != "clock":
@@ -220,6 +224,8 @@ def settle(
                 facts.append((GROWTH, ((at + shift) // DAY, "user"), grown.DORMANT, 1))
     state.decided = max(state.decided, effective)
     if revealed_by == "clock":
+        if due:
+            scores.tell(state, effective, context, facts)
         _rate(state, min(TOP_BUCKET, int(p_alive(state, effective, context.policy) * 10)), facts)
     return False
 
@@ -247,6 +253,8 @@ def earliest_wake(state: UserState, context: Context) -> int:
             earliest = recall.window_end
         for kept in recall.pending:
             earliest = min(earliest, kept.at)
+    if state.check is not None:
+        earliest = min(earliest, scores.matures_at(state.check) + context.dark * HOUR)
     return earliest // HOUR
 
 
@@ -256,6 +264,8 @@ def next_wake(user: str, state: UserState, context: Context) -> int:
     shift = context.dark * HOUR
     times = [recall.window_end] if recall is not None and recall.window_end else []
     times.extend(d.at + shift for d in waiting(state, context))
+    if state.check is not None:
+        times.append(scores.matures_at(state.check) + shift)
     if state.activity.days:
         start = silence_start(state.activity)
         if state.known:
@@ -288,6 +298,7 @@ def _leave(state: UserState, day: int, facts: list[Fact]) -> None:
     """The row goes: the stocks lose it."""
     if state.stage == UNSEEN:
         return
+    scores.lose(state, facts)
     kind = "user" if state.known else "visitor"
     facts.append((STAGE, (kind, STAGES[state.stage]), 0, -1))
     if state.known:

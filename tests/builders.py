@@ -141,6 +141,11 @@ def adopt(policy: str = POLICY, appended: int = 0) -> Entry:
     return _control(control.Adopt(policy=digest(policy)), appended)
 
 
+def adopt_model(body: bytes | None, appended: int = 0) -> Entry:
+    """Adopts a churn model by its JSON (None: ends the use of one)."""
+    return _control(control.Adopt(model="" if body is None else sha256(body).hexdigest()), appended)
+
+
 def adopt_core(version: int) -> Entry:
     """Adopts a core version."""
     return _control(control.Adopt(core=version))
@@ -200,6 +205,11 @@ def digest(policy: str) -> str:
 def registry(*policies: str) -> dict[str, bytes]:
     """A registry that holds these policies."""
     return {f"policy/{digest(policy)}": policy.encode() for policy in policies}
+
+
+def models(*bodies: bytes) -> dict[str, bytes]:
+    """What a registry holds of these churn models."""
+    return {f"model/{sha256(body).hexdigest()}": body for body in bodies}
 
 
 @dataclass

@@ -7,6 +7,7 @@ as an absolute value; the whole is the sum of the latest of every partition.
 from typing import Final
 
 from pipeline.sums.base import Cells, Fact, Sum, merge
+from pipeline.sums.calibration import CALIBRATION
 from pipeline.sums.channels import CHANNELS
 from pipeline.sums.decisions import DECISIONS
 from pipeline.sums.growth import GROWTH
@@ -14,9 +15,12 @@ from pipeline.sums.outcomes import OUTCOMES
 from pipeline.sums.perks import PERKS
 from pipeline.sums.population import RISK, STAGE
 
-REGISTRY: Final[dict[str, Sum]] = {s.name: s for s in (CHANNELS, GROWTH, STAGE, RISK, DECISIONS, OUTCOMES, PERKS)}
+REGISTRY: Final[dict[str, Sum]] = {
+    s.name: s for s in (CHANNELS, GROWTH, STAGE, RISK, DECISIONS, OUTCOMES, PERKS, CALIBRATION)
+}
 
 __all__ = [
+    "CALIBRATION",
     "CHANNELS",
     "DECISIONS",
     "GROWTH",
