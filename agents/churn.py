@@ -1,0 +1,72 @@
+"""Churn models from a history: the samples by way of the core, and the files that a fit leaves."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+from agents.exits import Exit, Refusal
+from agents.history import Past
+from pipeline.play import Play, Raw, history_span, play
+from pipeline.risk import Fitted, Sample
+from pipeline.risk.picture import calibration, lift
+from pipeline.risk.report import markdown
+from pipeline.risk.snapshots import collect
+
+_REPORT: Final = 10_000  # events between two reports
+
+
+def samples(past: Past, horizon: int, tenant: str, folded: Callable[[int], None] = lambda _: None) -> list[Sample]:
+    """Play a history through the core, with a snapshot every sixth of the horizon (ms).
+
+    `folded` is called now and then with the number of events folded so far.
+
+    Raises:
+        Refusal: no event tells a time.
+        CoreError: the core fails on an event.
+    """
+    span = history_span(past.raws)
+    if span is None:
+        raise Refusal(Exit.USAGE, "there is no event that tells a time: nothing can be learned")
+    steps = _counted(play(past.raws, past.adopted), folded)
+    return collect(steps, past.partition(tenant), horizon, span[1])
+
+
+def digest(raws: Sequence[Raw]) -> str:
+    """sha256 (hex) of the events' bytes in the order in which they are played, each with a line feed."""
+    found = sha256()
+    for raw in raws:
+        found.update(raw.value)
+        found.update(b"\n")
+    return found.hexdigest()
+
+
+def write(fitted: Fitted, out: Path, report: Path | None) -> str:
+    """Write the model, and its report with two pictures beside it; returns the model's hash.
+
+    Raises:
+        Refusal: a file can't be written.
+    """
+    body = fitted.to_json()
+    name = sha256(body).hexdigest()
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_bytes(body)
+        if report is not None:
+            report.parent.mkdir(parents=True, exist_ok=True)
+            pictures = [report.with_name(f"{report.stem}-{what}.svg") for what in ("calibration", "lift")]
+            for path, draw in zip(pictures, (calibration, lift), strict=True):
+                path.write_text(draw(fitted.held_out))
+            report.write_text(markdown(fitted, name, *(path.name for path in pictures)))
+    except OSError as error:
+        raise Refusal(Exit.USAGE, f"{error.filename}: {error.strerror}") from error
+    return name
+
+
+def _counted(steps: Iterable[Play], folded: Callable[[int], None]) -> Iterator[Play]:
+    count = 0
+    for step in steps:
+        count += step.raw is not None
+        if step.raw is not None and count % _REPORT == 0:
+            folded(count)
+        yield step
