@@ -29,7 +29,7 @@ from pipeline.money import EXPONENTS
 from pipeline.partition import Partition
 from pipeline.position import CORE_VERSION, Counts
 from pipeline.state import STATE_VERSION
-from pipeline.sums import DECISIONS, OUTCOMES, RISK, STAGE
+from pipeline.sums import DECISIONS, OUTCOMES, RISK, SEGMENTS, STAGE
 from pipeline.sums.outcomes import ALL_RULES, PERK_COST, VALUE
 from pipeline.sums.population import P_ALIVE_BUCKETS
 from pipeline.units import HOUR
@@ -264,6 +264,8 @@ class _Stocks(Collector):
 def _population(cores: list[Partition]) -> Iterator[Metric]:
     stages: Tally[Series] = Tally({(kind, stage): 0 for kind in _KINDS for stage in STAGES[1:]})
     risks: Tally[Series] = Tally({(edge,): 0 for edge in P_ALIVE_BUCKETS})
+    tiers = {("tier", tier.id): 0 for core in cores for tier in core.policy.tiers}
+    groups = Tally[Series](tiers | {("segment", s.id): 0 for core in cores for s in core.policy.segments})
     for core in cores:
         for (name, dims), cell in list(core.cells.values.items()):
             labels = tuple(map(str, dims))
@@ -271,9 +273,12 @@ def _population(cores: list[Partition]) -> Iterator[Metric]:
                 stages[labels] += cell[0]
             elif name == RISK.name and labels in risks:
                 risks[labels] += cell[0]
+            elif name == SEGMENTS.name and labels in groups:
+                groups[labels] += cell[0]
     yield _gauge("users", "Users and visitors by stage of their lifecycle.", ("kind", "stage"), stages)
     says = "Users by P(alive) when last looked at: lower edge of a tenth."
     yield _gauge("users_by_p_alive", says, ("p_alive",), risks)
+    yield _gauge("segment_users", "Users in each segment and tier of the policy.", ("kind", "segment"), groups)
 
 
 def _recall(grown: Mapping[Series, int], cores: list[Partition]) -> Iterator[Metric]:

@@ -12,7 +12,7 @@ from pipeline.play import Play, Raw, in_order, play, read_raw, replay
 from pipeline.records import Output
 
 _REPORT: Final = 10_000  # events between two reports
-_ANSWERS: Final = ("triggers", "decisions", "outcomes")
+_ANSWERS: Final = ("triggers", "decisions", "outcomes", "segments")
 
 
 class Refused(NamedTuple):

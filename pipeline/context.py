@@ -12,9 +12,10 @@ from pipeline.state import FIRST_EPOCH, UserState
 from pipeline.sums import Fact
 from schemas.decision import Decision, Reason
 from schemas.outcome import Outcome
+from schemas.segment import SegmentChange
 from schemas.trigger import Trigger
 
-Message = Trigger | Decision | Outcome
+Message = Trigger | Decision | Outcome | SegmentChange
 RevealedBy = Literal["clock", "event"]
 EVERY_RULE: Final = "*"
 
@@ -23,9 +24,10 @@ class Context(msgspec.Struct):
     """What a partition knows at a position of its log. Times in ms; `adopted` in effective time; `dark` in hours.
 
     `since`: rule -> effective time since when it is in its mode. `model` and `model_version`: the churn model, if any,
-    adopted at `modelled` (effective time). `purse` is None where budgets are not known (an outlook): then nothing is refused for them. `hourly`:
-    rule -> [hour, contacts in it], of the rules that have a ceiling; of `partitions` each may use its share of it. `quantiles`:
-    feature -> share at the top -> the threshold that was published for it.
+    adopted at `modelled` (effective time). `purse` is None where budgets are not known (an outlook): then nothing is
+    refused for them. `hourly`: rule -> [hour, contacts in it], of the rules that have a ceiling; of `partitions` each
+    may use its share of it. `quantiles`: feature -> share at the top -> the threshold that was published for it, and
+    adopted at `measured` (effective time).
     """
 
     policy: Policy
@@ -44,6 +46,7 @@ class Context(msgspec.Struct):
     hourly: Mapping[str, list[int]] = {}
     partitions: int = 1
     quantiles: Mapping[str, Mapping[float, float]] = {}
+    measured: int = 0
 
 
 class Transition(msgspec.Struct, gc=False):

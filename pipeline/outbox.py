@@ -1,5 +1,7 @@
 """What a partition has to say: messages encoded for their topics, dead letters with their reasons."""
 
+from typing import Final
+
 from pipeline.admission import Rejection
 from pipeline.context import Message
 from pipeline.erasure import Marked
@@ -9,8 +11,17 @@ from schemas.deadletter import DeadLetterHeaders, kept
 from schemas.decision import Decision
 from schemas.erasure import Erasure, ErasureData
 from schemas.event import MAX_BYTES
+from schemas.outcome import Outcome
+from schemas.segment import SegmentChange
 from schemas.topics import COMPLETE_WITHIN
 from schemas.trigger import Trigger
+
+_TOPICS: Final[dict[type[Message], str]] = {
+    Trigger: "triggers",
+    Decision: "decisions",
+    Outcome: "outcomes",
+    SegmentChange: "segments",
+}
 
 
 class Outbox:
@@ -27,9 +38,7 @@ class Outbox:
 
     def add(self, key: bytes, message: Message, record: Record) -> None:
         """A message that `record` revealed."""
-        topic = (
-            "triggers" if isinstance(message, Trigger) else "decisions" if isinstance(message, Decision) else "outcomes"
-        )
+        topic = _TOPICS[type(message)]
         if record is not self._record:
             self._record = record
             self._headers = [

@@ -1,10 +1,11 @@
 """The one place where a user changes: `step`. No clock, no randomness, no I/O: time arrives with the item."""
 
+from bisect import insort
 from typing import NamedTuple
 
 import msgspec
 
-from pipeline import journey, lifecycle, scores
+from pipeline import journey, lifecycle, scores, segments
 from pipeline.activity import Activity, observe
 from pipeline.contacts import Feedback, report
 from pipeline.context import Context, Due, RevealedBy, Transition
@@ -12,8 +13,9 @@ from pipeline.deadlines import NEVER
 from pipeline.gates import p_alive
 from pipeline.lifecycle import ACTIVE, AT_RISK, DORMANT, NEW, RETURNED, STAGES, UNSEEN
 from pipeline.outcome import close, count, note_return
+from pipeline.policy import InSegment
 from pipeline.purchases import buy
-from pipeline.recall import come_back, decide, rule_deadlines, spread_out, waiting
+from pipeline.recall import come_back, decide, episode_rule, rule_deadlines, spread_out, waiting
 from pipeline.risk.model import silence_start
 from pipeline.state import TOP_BUCKET, Orders, Profile, UserState
 from pipeline.sums import CHANNELS, GROWTH, RISK, STAGE, Fact
@@ -25,6 +27,8 @@ from schemas.event import UNSUBSCRIBE_EVENTS, Traits
 
 VISITOR_EXPIRES = 30 * DAY
 _MAX_CONSENTS = 16
+_LOOK = (-1, 0, -1)
+"""Order and kind of a look at segments and tiers among what is due: after the lifecycle, before the rules."""
 
 
 class Order(NamedTuple):
@@ -178,9 +182,33 @@ def _act(state: UserState, item: Happening, context: Context, effects: Transitio
         if outcome is not None:
             effects.outputs.append(outcome)
 
-    hour = earliest_wake(state, context)
-    state.wake = hour if hour > context.next_hour else context.next_hour  # noqa: FURB136 max() costs three times as much
     state.epoch = context.epoch
+    if (context.policy.grouped or state.groups is not None) and not item.backfill:
+        _regroup(state, item, context, effects)
+    hour = earliest_wake(state, context)
+    if item.backfill and item.settled > 0 and segments.concern(state, context):
+        hour = min(hour, item.settled // HOUR + context.dark)  # history is looked at once, when it is over
+    state.wake = hour if hour > context.next_hour else context.next_hour  # noqa: FURB136 max() costs three times as much
+
+
+def _regroup(state: UserState, item: Happening, context: Context, effects: Transition) -> None:
+    """Segments and tiers as of the activity; entering one makes its rules due at once, unless the activity is late."""
+    if not segments.concern(state, context):
+        return
+    at = segments.as_of(state)
+    entered = segments.refresh(item.user, state, at, context, effects)
+    if entered and not item.settled and at >= max(state.decided, segments.since_when(context)):
+        for due in _by_segment(state, entered, at, context):
+            decide(item.user, state, due, context, effects, revealed_by="clock")
+
+
+def _by_segment(state: UserState, entered: list[str], at: int, context: Context) -> list[Due]:
+    """The rules that fall due at `at` (effective ms) since these segments were entered."""
+    found = []
+    for order, rule in enumerate(context.policy.rules):
+        if isinstance(rule.when, InSegment) and rule.when.segment in entered:
+            found.append(episode_rule(rule, order, at, at + context.dark * HOUR, state))
+    return found
 
 
 def settle(
@@ -204,10 +232,14 @@ def settle(
         return True
     stages = context.policy.lifecycle
     due: list[tuple[int, int, int, int | Due]] = []
+    if segments.concern(state, context) and segments.overdue(state, effective, context):
+        look = segments.catch_up(user, state, effective, context, effects)
+        if look < effective:
+            due.append((look, *_LOOK))
     if state.stage in {NEW, ACTIVE, RETURNED} and start + stages.at_risk < effective:
-        due.append((start + stages.at_risk, -2, 0, AT_RISK))
+        due.append((start + stages.at_risk, -3, 0, AT_RISK))
     if state.stage != DORMANT and start + stages.dormant < effective:
-        due.append((start + stages.dormant, -1, 0, DORMANT))
+        due.append((start + stages.dormant, -2, 0, DORMANT))
     floor = max(state.decided, context.adopted)
     due.extend((d.at, d.order, 0, d) for d in _deadlines(user, state, context) if floor <= d.at < effective)
     if recall is not None and recall.pending:
@@ -215,19 +247,33 @@ def settle(
         known = {(d.rule.id, d.step) for d in still}
         recall.pending = [p for p in recall.pending if (p.rule, p.step) in known]
         due.extend((d.at, d.order, d.step, d) for d in still if d.at < effective)
-    for at, _, _, what in sorted(due, key=lambda found: found[:3]):
+    due.sort(key=_order)
+    for at, _, _, what in due:  # a look adds to what is due after it
         if isinstance(what, Due):
             decide(user, state, what, context, effects, revealed_by=revealed_by)
+        elif what == _LOOK[-1]:
+            entered = segments.refresh(user, state, at, context, effects)
+            if at >= max(state.decided, segments.since_when(context)):
+                for found in _by_segment(state, entered, at, context):
+                    insort(due, (at, found.order, found.step, found), key=_order)
+            look = segments.next_look(state, at, context)
+            if look < effective:
+                insort(due, (look, *_LOOK), key=_order)
         else:
             _move(state, "user", what, at + shift, facts)
             if what == DORMANT:
                 facts.append((GROWTH, ((at + shift) // DAY, "user"), grown.DORMANT, 1))
     state.decided = max(state.decided, effective)
     if revealed_by == "clock":
-        if due:
+        if any(order != _LOOK[0] for _, order, _, _ in due):
             scores.tell(state, effective, context, facts)
         _rate(state, min(TOP_BUCKET, int(p_alive(state, effective, context.policy) * 10)), facts)
     return False
+
+
+def _order(found: tuple[int, int, int, int | Due]) -> tuple[int, int, int]:
+    """By time, of equal ones at risk, dormant, segments and tiers, the rules as listed."""
+    return found[:3]
 
 
 def _deadlines(user: str, state: UserState, context: Context) -> list[Due]:
@@ -255,6 +301,8 @@ def earliest_wake(state: UserState, context: Context) -> int:
             earliest = min(earliest, kept.at)
     if state.check is not None:
         earliest = min(earliest, scores.matures_at(state.check) + context.dark * HOUR)
+    if segments.concern(state, context):
+        earliest = min(earliest, segments.soonest(state, context) + context.dark * HOUR)
     return earliest // HOUR
 
 
@@ -275,6 +323,8 @@ def next_wake(user: str, state: UserState, context: Context) -> int:
             if state.stage != DORMANT:
                 times.append(start + stages.dormant + shift)
             times.extend(d.at + shift for d in _deadlines(user, state, context) if d.at >= state.decided)
+            if segments.concern(state, context):
+                times.append(segments.next_look(state, segments.as_of(state), context) + shift)
         else:
             times.append(start + VISITOR_EXPIRES + shift)
     return min(NEVER, max(min(times) // HOUR, context.next_hour)) if times else NEVER
@@ -303,6 +353,7 @@ def _leave(state: UserState, day: int, facts: list[Fact]) -> None:
     facts.append((STAGE, (kind, STAGES[state.stage]), 0, -1))
     if state.known:
         facts.append((RISK, (P_ALIVE_BUCKETS[state.risk],), 0, -1))
+    segments.forget(state, facts)
     if state.stage != DORMANT:
         facts.append((GROWTH, (day, kind), grown.EXPIRED, 1))
 

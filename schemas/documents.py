@@ -15,6 +15,7 @@ from schemas.decision import Decision
 from schemas.erasure import Erasure
 from schemas.event import Event, OrderProperties, Traits
 from schemas.outcome import Outcome
+from schemas.segment import SegmentChange
 from schemas.spend import Spend
 from schemas.trigger import Trigger
 
@@ -28,6 +29,7 @@ MESSAGES: Final[dict[str, Any]] = {
     "trigger": Trigger,
     "decision": Decision,
     "outcome": Outcome,
+    "segment": SegmentChange,
     "erasure": Erasure,
     "spend": Spend,
     "deadletter-headers": DeadLetterHeaders,

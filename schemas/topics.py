@@ -75,6 +75,7 @@ USERS: Final = Topic("users", "whatever concerns a user, in order, with ticks an
 TRIGGERS: Final = Topic("triggers", "what is to be sent now", _STREAM)
 DECISIONS: Final = Topic("decisions", "every user considered, the no's too", _STREAM)
 OUTCOMES: Final = Topic("outcomes", "what became of each episode", _STREAM)
+SEGMENTS: Final = Topic("segments", "who enters and leaves a segment or a tier", _STREAM)
 DEADLETTERS: Final = Topic("deadletters", "what could not be applied, with its reason", _STREAM)
 # Of marks and dates, nothing personal: the proof has to outlast what it is about.
 ERASURES: Final = Topic(
@@ -89,9 +90,9 @@ ERASURES: Final = Topic(
 STATE: Final = Topic("state", "changelog of the users, the sums and the position of each partition", _TABLE)
 REGISTRY: Final = Topic("registry", "bodies of policies by their hash, skips, history", _TABLE, single=True)
 
-TOPICS: Final = (USERS, TRIGGERS, DECISIONS, OUTCOMES, DEADLETTERS, ERASURES, STATE, REGISTRY)
-OUTPUTS: Final = (TRIGGERS, DECISIONS, OUTCOMES, DEADLETTERS, ERASURES)
-PERSONAL: Final = (USERS, TRIGGERS, DECISIONS, OUTCOMES, DEADLETTERS, STATE)
+TOPICS: Final = (USERS, TRIGGERS, DECISIONS, OUTCOMES, SEGMENTS, DEADLETTERS, ERASURES, STATE, REGISTRY)
+OUTPUTS: Final = (TRIGGERS, DECISIONS, OUTCOMES, SEGMENTS, DEADLETTERS, ERASURES)
+PERSONAL: Final = (USERS, TRIGGERS, DECISIONS, OUTCOMES, SEGMENTS, DEADLETTERS, STATE)
 """Those that name users."""
 
 _SLACK: Final = 2 * 3_600_000  # ms; a segment is closed by the next record (a tick), and brokers look every few minutes

@@ -8,11 +8,13 @@ import msgspec
 from agents.files import text_of
 from schemas.decision import Decision
 from schemas.outcome import Outcome, OutcomeData
+from schemas.segment import SegmentChange, SegmentData
 from schemas.trigger import Gate, RecallData, Trigger
 
 _trigger = msgspec.json.Decoder(Trigger).decode
 _decision = msgspec.json.Decoder(Decision).decode
 _outcome = msgspec.json.Decoder(Outcome).decode
+_segment = msgspec.json.Decoder(SegmentChange).decode
 
 _SAID = {
     "silence_days": "silent for {value} days (the rule's limit is {threshold})",
@@ -61,12 +63,23 @@ def describe(topic: str, record: Any) -> str:
         outcome = _outcome(record.value)
         what = outcome.data
         return f"{_minute(outcome.time)}  {what.user}  {what.rule_id} {what.arm}: {_ending(what)}"
+    if topic == "segments":
+        change = _segment(record.value)
+        name = f"the tier {change.data.segment}" if change.data.kind == "tier" else change.data.segment
+        return f"{_minute(change.time)}  {change.subject}  {change.data.change}s {name}{_tested(change.data)}"
     told = headers_of(record)
     key = (record.key or b"").decode("utf-8", "replace")
     return (
         f"{moment(record.timestamp)}  {told.get('reason')}: {told.get('message')}  "
         f"(partition {told.get('partition')}, offset {told.get('offset')}, key {key!r})"
     )
+
+
+def _tested(change: SegmentData) -> str:
+    """The comparisons: those that hold of an entering, those that don't of a leaving."""
+    wanted = change.change == "enter"
+    tests = [f"{g.feature} {_short(g.value)} ({g.threshold})" for g in change.explain if g.passed == wanted]
+    return f": {', '.join(tests)}" if tests else ""
 
 
 def _ending(outcome: OutcomeData) -> str:

@@ -62,7 +62,7 @@ def replay(
     """Run events from FILEs through the core, as fast as it goes, in their own time; no Kafka is needed.
 
     A FILE holds one event a line (JSON), plain or gzip; `-` is stdin. The events are played in the order of their
-    time. OUT gets triggers, decisions, outcomes, users and deadletters as .jsonl and sums.json: sorted,
+    time. OUT gets triggers, decisions, outcomes, segments, users and deadletters as .jsonl and sums.json: sorted,
     and the same bytes from run to run.
     """
     settings = settings_of(ctx)

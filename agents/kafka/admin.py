@@ -17,6 +17,7 @@ from schemas.topics import (
     OUTPUTS,
     PARTITION_COUNTS,
     REGISTRY,
+    SEGMENTS,
     STATE,
     TOPICS,
     TRIGGERS,
@@ -203,7 +204,7 @@ def acl_commands(
     topic(publisher, "Read Write Describe", REGISTRY)
     other(publisher, "Write Describe", "--transactional-id", publisher_id(app_id, prefix))
     topic(backend, "Write Describe", USERS)
-    topic(subscriber, "Read Describe", TRIGGERS, DECISIONS, OUTCOMES, DEADLETTERS)
+    topic(subscriber, "Read Describe", TRIGGERS, DECISIONS, OUTCOMES, SEGMENTS, DEADLETTERS)
     other(subscriber, "Read", "--group", everybody)
     topic(operator, "Read Describe DescribeConfigs", *TOPICS)
     return [

@@ -187,7 +187,8 @@ class Policy(msgspec.Struct, frozen=True):
     in which equal deadlines are decided: by priority, then as written. `holdout` is the share over all rules.
 
     `min_silence` is the shortest silence after which anything can happen to a user; `reminders` are the ages at which
-    a rule goes by not being activated; `dated`: the tests of segments and tiers whose silence has dates of its own.
+    a rule goes by not being activated; `grouped`: there are segments or tiers; `dated`: those of their tests that
+    change at dates.
     """
 
     version: int = 1
@@ -215,12 +216,8 @@ class Policy(msgspec.Struct, frozen=True):
     hash: str = ""
     min_silence: int = Lifecycle().at_risk
     reminders: tuple[int, ...] = ()
+    grouped: bool = False
     dated: tuple[Test, ...] = ()
-
-    @property
-    def grouped(self) -> bool:
-        """Whether there are segments or tiers."""
-        return bool(self.segments or self.tiers)
 
     @property
     def shows_items(self) -> bool:

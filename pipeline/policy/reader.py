@@ -128,6 +128,7 @@ def _compile(form: Form, root: Node, digest: str) -> Policy:
         hash=digest,
         min_silence=min(lifecycle.at_risk, lifecycle.dormant, shortest(groups), *map(shortest_silence, rules)),
         reminders=tuple(rule.when.after for rule in rules if isinstance(rule.when, NotActivated)),
+        grouped=bool(groups),
         dated=tuple(test for test in tests(groups) if test.feature.pace == "date"),
     )
 

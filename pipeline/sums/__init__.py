@@ -14,9 +14,10 @@ from pipeline.sums.growth import GROWTH
 from pipeline.sums.outcomes import OUTCOMES
 from pipeline.sums.perks import PERKS
 from pipeline.sums.population import RISK, STAGE
+from pipeline.sums.segments import SEGMENTS
 
 REGISTRY: Final[dict[str, Sum]] = {
-    s.name: s for s in (CHANNELS, GROWTH, STAGE, RISK, DECISIONS, OUTCOMES, PERKS, CALIBRATION)
+    s.name: s for s in (CHANNELS, GROWTH, STAGE, RISK, DECISIONS, OUTCOMES, PERKS, SEGMENTS, CALIBRATION)
 }
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "PERKS",
     "REGISTRY",
     "RISK",
+    "SEGMENTS",
     "STAGE",
     "Cells",
     "Fact",

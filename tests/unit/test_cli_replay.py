@@ -28,7 +28,8 @@ rules:
     goal:
       within: 7d
 """
-FILES = ("triggers.jsonl", "decisions.jsonl", "outcomes.jsonl", "users.jsonl", "sums.json", "deadletters.jsonl")
+ANSWERS = ("triggers.jsonl", "decisions.jsonl", "outcomes.jsonl", "segments.jsonl")
+FILES = (*ANSWERS, "users.jsonl", "sums.json", "deadletters.jsonl")
 
 
 def event(user: str, day: float, number: int, **more: Any) -> dict[str, Any]:
@@ -64,7 +65,7 @@ def test_two_runs_write_the_same_bytes_and_json_names_what_came_out(tmp_path: Pa
     first = replay(tmp_path, "a", path, "--json")
     assert first.exit_code == 0, first.output
     summary = json.loads(first.stdout)
-    keys = {"read", "applied", "late", "duplicate", "rejected", "triggers", "decisions", "outcomes"}
+    keys = {"read", "applied", "late", "duplicate", "rejected", "triggers", "decisions", "outcomes", "segments"}
     assert set(summary) == keys
     assert summary["read"] == summary["applied"] == len(history())
     assert summary["triggers"] > 0
