@@ -24,6 +24,7 @@ from faust.app.base import BootStrategy
 from prometheus_client import CollectorRegistry
 from yarl import URL
 
+from agents.erasure_key import erasure_key
 from agents.exits import Exit, Refusal
 from agents.exposition import expose
 from agents.failpoints import Failpoints
@@ -40,6 +41,7 @@ from agents.observe import Observer, Silent
 from agents.settings import Settings
 from agents.ticks import Controls, Ticks
 from agents.users import define_users
+from pipeline.erasure import WrongKey
 from pipeline.partition import Partition
 from pipeline.records import CoreError, MissingBody, UnknownVersion, UnreadableBody
 from schemas.control import Gap
@@ -154,17 +156,21 @@ def build(
         producer: plain and started; ticks are appended by it.
         observer: hears what happens.
         make_core: another core than the real one, for tests.
+
+    Raises:
+        Refusal: there is no key of erasures.
     """
     options = client_options(settings)
     observer = observer or Silent()
     source = settings.topic(USERS.name)
     registry = Registry(options, settings.topic(REGISTRY.name))
     controls = Controls(producer, source)
+    secret = b"" if make_core is not None else erasure_key(settings)
 
     def core(number: int) -> Core:
         if make_core is not None:
             return make_core(number, count, registry.bodies)
-        return Partition(number, count, registry.bodies, tenant=settings.tenant, topic=source)
+        return Partition(number, count, registry.bodies, tenant=settings.tenant, topic=source, secret=secret)
 
     async def announce_gap(partition: int, start: int, end: int) -> None:
         log.warning("gap_accepted", partition=partition, start=start, end=end)
@@ -278,6 +284,8 @@ def refusal_of(error: BaseException) -> Refusal:
         return Refusal(code, f"{error}; start the newer release")
     if isinstance(error, UnreadableBody | MissingBody):
         return Refusal(Exit.POLICY, f"{error}; publish a policy that this release can read (rekindle policy publish)")
+    if isinstance(error, WrongKey):
+        return Refusal(Exit.ERASURE_KEY, f"{error}; find the file that it had before (REKINDLE_ERASURE_KEY_FILE)")
     if isinstance(error, CoreError):
         line = f"{error}; after a look at it: rekindle skip {error.partition} {error.offset} --reason ..."
         return Refusal(Exit.BUG, line)

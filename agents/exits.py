@@ -20,6 +20,7 @@ class Exit(IntEnum):
     SEND = 18
     POLICY = 19
     TOKEN = 20
+    ERASURE_KEY = 21
 
 
 class Refusal(Exception):

@@ -13,6 +13,7 @@ from typing import Final
 
 import msgspec
 
+from agents.erasure_key import erasure_key
 from agents.evidence import UNREADABLE, Evidence, gather, position_of, unfolded
 from agents.replay import few_collections
 from agents.settings import Settings
@@ -65,21 +66,21 @@ async def verify(settings: Settings, *, wait: float = 30.0) -> Findings:
     """Compare what lies in Kafka, once all is folded, or after `wait` seconds up to where the workers are.
 
     Raises:
-        Refusal: no broker, or a topic is missing.
+        Refusal: no broker, a topic is missing, or there is no key of erasures.
         MissingBody, UnknownVersion, UnreadableBody, CoreError: the log can't be replayed by this release.
     """
-    deadline = monotonic() + wait
+    deadline, secret = monotonic() + wait, erasure_key(settings)
     while True:
         with few_collections():
             evidence = await gather(settings, wait=max(0.0, deadline - monotonic()))
-            findings = check(evidence, tenant=settings.tenant)
+            findings = check(evidence, tenant=settings.tenant, secret=secret)
         if not findings.unsettled or monotonic() > deadline:
             return findings
         await asyncio.sleep(_PULSE)
 
 
-def check(evidence: Evidence, *, tenant: str = "default") -> Findings:
-    """Replay the inputs and compare. Pure: no I/O. Raises what `Partition.fold` raises."""
+def check(evidence: Evidence, *, tenant: str = "default", secret: bytes = b"") -> Findings:
+    """Replay the inputs and compare. Pure: no I/O. `secret`: of `erasure_key`. Raises what `Partition.fold` raises."""
     findings = Findings()
     seen: Counter[bytes] = Counter()
     for number in range(evidence.count):
@@ -91,7 +92,9 @@ def check(evidence: Evidence, *, tenant: str = "default") -> Findings:
             findings.note(f"partition {number}: the partition row can't be read: {error}")
             continue
         findings.behind += unfolded(evidence.inputs[number], state)
-        partition = Partition(number, evidence.count, evidence.registry, tenant=tenant, topic=evidence.source)
+        partition = Partition(
+            number, evidence.count, evidence.registry, tenant=tenant, topic=evidence.source, secret=secret
+        )
         records = _folded(evidence.inputs[number], position.offset)
         findings.read += len(records)
         expected: Counter[Message] = Counter()

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from agents.erasure_key import erasure_key
 from agents.evidence import position_of
 from agents.exits import Exit, Refusal
 from agents.kafka.connection import client_options
@@ -63,6 +64,7 @@ async def rebuild(settings: Settings, snapshot: Path | None = None, *, missing: 
     Raises:
         Refusal: as `restore`; or the log does not reach back far enough; or outputs differ. Nothing is visible then.
         MissingBody, UnknownVersion, UnreadableBody, CoreError: the log can't be replayed by this release.
+        WrongKey: the snapshot was taken under another key of erasures.
     """
     manifest = check(snapshot) if snapshot is not None else None
     rebuilt = Rebuilt()
@@ -73,13 +75,14 @@ async def rebuild(settings: Settings, snapshot: Path | None = None, *, missing: 
             count = await logs.count(users)
             await refuse_unready(settings, logs, manifest.partitions if manifest else count)
             registry = await logs.registry(settings.topic(REGISTRY.name))
+            secret = erasure_key(settings)
             if snapshot is not None and manifest is not None:
                 registry = {**registry_of(snapshot, manifest), **registry}
             reported = await logs.group_offsets(settings.app_id, users)
             parts = []
             for number in range(count):
                 table = dict(read(snapshot, manifest.parts[number].file)) if snapshot and manifest else {}
-                partition = Partition(number, count, registry, tenant=settings.tenant, topic=users)
+                partition = Partition(number, count, registry, tenant=settings.tenant, topic=users, secret=secret)
                 told = reported.get(number, 0)
                 parts.append(
                     await _fold(settings, logs, partition, table, reported=told, rebuilt=rebuilt, folder=folder)

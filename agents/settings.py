@@ -52,10 +52,14 @@ class Settings(BaseSettings):
     api_port: int = Field(8765, ge=0, le=65535, description="0: any free port")
     api_token_file: Path | None = Field(None, description="file that holds the bearer token and nothing else")
 
+    erasure_key_file: Path | None = Field(
+        None, description="file that holds the key of erasures and nothing else; $REKINDLE_HOME/erasure.key by default"
+    )
+
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"
     failpoint: str | None = Field(None, description="tests only: name[:nth], where the process kills itself")
-    data_dir: Path = Field(Path(".rekindle"), description="what the local stack keeps")
+    home: Path = Field(Path(".rekindle"), description="what the local stack keeps")
 
     @field_validator("failpoint")
     @classmethod

@@ -13,6 +13,7 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any, Final
 
+from agents.erasure_key import make_erasure_key
 from agents.exits import Exit, Refusal
 from agents.jars import KAFKA
 from agents.kafka.admin import check_topics, create_topics, plan, refuse_differences
@@ -148,6 +149,7 @@ class Stack:
             )
             create_topics(client_options(settings), plan(settings.topic_prefix, DEMO_PARTITIONS))
             refuse_differences(check_topics(client_options(settings), settings.topic_prefix))
+            make_erasure_key(settings)
             self._publish(settings)
             yield settings
 

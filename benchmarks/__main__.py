@@ -12,8 +12,10 @@ import click
 import msgspec
 from rich.console import Console
 
+from agents.erasure_key import make_erasure_key
 from agents.local import LocalKafka, home
 from agents.process import follow_parent
+from agents.settings import load_settings
 from benchmarks.measure import Failed, Figures, Job, run
 from benchmarks.report import TARGETS, Found, drawn
 from benchmarks.stock import stock
@@ -135,6 +137,7 @@ def _workplace() -> Iterator[Path]:
 def main(events: int, only: tuple[str, ...], repeats: int, out: Path) -> None:
     """Measure Rekindle and its baselines on a local Kafka: medians, CPU time of the process that does the work."""
     follow_parent()
+    make_erasure_key(load_settings())
     console = Console(stderr=True, highlight=False)
     found: Found = {}
     with _workplace() as folder, LocalKafka(folder / "kafka", heap_mb=768, say=console.print) as kafka:

@@ -32,6 +32,9 @@ class Mark(msgspec.Struct, array_like=True, gc=False):
 class WrongKey(Exception):
     """The marks of this partition were made with another key: they would recognise nobody."""
 
+    def __init__(self) -> None:
+        super().__init__("users of this log were erased under another key; under this one they would come back")
+
 
 class Marked(NamedTuple):
     """A mark under its name."""

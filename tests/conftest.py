@@ -11,8 +11,10 @@ import psutil
 import pytest
 from hypothesis import HealthCheck, settings
 
+from agents.erasure_key import make_erasure_key
 from agents.local import LocalKafka, home
 from agents.process import follow_parent
+from agents.settings import Settings
 
 # Examples of a property: a fixed set by default, other ones and more of them with REKINDLE_HYPOTHESIS=ci or deep. No
 # deadline: a busy machine is no failure.
@@ -26,6 +28,8 @@ settings.load_profile(os.environ.get("REKINDLE_HYPOTHESIS", "default"))
 def pytest_configure() -> None:
     """A run that `make test` started ends with it. Ctrl-C is tested also where a background job would ignore it."""
     follow_parent()
+    os.environ["REKINDLE_ERASURE_KEY_FILE"] = str(home() / "test-erasure.key")
+    make_erasure_key(Settings())
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -8,6 +8,7 @@ import msgspec
 
 from agents.cli.base import as_json, emit, run, settings_of
 from agents.exits import Exit, Refusal
+from pipeline.erasure import WrongKey
 from pipeline.records import CoreError, MissingBody, UnknownVersion, UnreadableBody
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from agents.snapshot import Manifest
 
-_REPLAY_ERRORS = (MissingBody, UnknownVersion, UnreadableBody, CoreError)
+_REPLAY_ERRORS = (MissingBody, UnknownVersion, UnreadableBody, WrongKey, CoreError)
 _Folder = click.Path(file_okay=False, path_type=Path)
 _accept_gap = click.option("--accept-gap", is_flag=True, help="Go on where records behind the snapshot are gone.")
 

@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from agents.cli.base import Group, as_json, emit, settings_of
+from agents.erasure_key import make_erasure_key
 from agents.kafka.admin import acl_commands, check_topics, create_commands, create_topics, plan
 from agents.kafka.connection import client_options
 from agents.settings import Settings
@@ -32,7 +33,7 @@ def topics() -> None:
 @click.option("--replication", type=click.IntRange(1), help="Copies of each partition; else the broker's default.")
 @click.pass_context
 def create(ctx: click.Context, *, dry_run: bool, partitions: str, replication: int | None) -> None:
-    """Create what is missing; what exists is left as it is."""
+    """Create what is missing, the key of erasures too; what exists is left as it is."""
     settings = settings_of(ctx)
     plans = plan(settings.topic_prefix, int(partitions), replication or -1)
     if dry_run:
@@ -46,6 +47,10 @@ def create(ctx: click.Context, *, dry_run: bool, partitions: str, replication: i
         done = "created" if topic.name in created else "exists"
         count = f"{topic.partitions} partition{'s' if topic.partitions > 1 else ''}" if done == "created" else ""
         click.echo(f"{done:8} {topic.name}  {count}".rstrip())
+    if (key := make_erasure_key(settings)) is not None:
+        click.echo(
+            f"made     {key}: the key of erasures. Every worker needs this file; keep it apart from Kafka, for ever"
+        )
     if len(created) < len(plans):
         click.echo("run `rekindle topics check`: what existed was not changed")
 

@@ -7,6 +7,7 @@ import click
 
 from agents.cli.base import as_json, emit, run, settings_of
 from agents.dump import read_dump
+from agents.erasure_key import erasure_key
 from agents.exits import Exit
 from agents.oracle import Findings, check
 from agents.oracle import verify as verify_log
@@ -32,7 +33,7 @@ def verify(ctx: click.Context, *, dump: Path | None, wait: float, as_json: bool)
         if dump is None:
             findings = run(settings, verify_log(settings, wait=wait))
         else:
-            findings = check(read_dump(dump), tenant=settings.tenant)
+            findings = check(read_dump(dump), tenant=settings.tenant, secret=erasure_key(settings))
     except (MissingBody, UnknownVersion, UnreadableBody, CoreError) as error:
         from agents.app import refusal_of  # noqa: PLC0415 faust takes half a second
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Final
 
+from agents.erasure_key import make_erasure_key
 from agents.jars import KAFKA
 from agents.kafka.admin import create_topics, delete_topics, plan
 from agents.kafka.connection import client_options
@@ -61,6 +62,7 @@ def kafka(yours: Settings | None, folder: Path, say: Callable[[str], None]) -> I
                 brokers=broker.bootstrap, topic_prefix=DEFAULT_PREFIX, app_id="rekindle", security_protocol="PLAINTEXT"
             )
             create_topics(client_options(settings), plan(settings.topic_prefix, DEMO_PARTITIONS))
+            make_erasure_key(settings)
             yield settings, f"Apache Kafka {KAFKA} at {settings.brokers}"
         return
     name = f"demo-{token_hex(3)}"
@@ -69,6 +71,7 @@ def kafka(yours: Settings | None, folder: Path, say: Callable[[str], None]) -> I
     )
     try:
         create_topics(client_options(settings), plan(settings.topic_prefix, DEMO_PARTITIONS))
+        make_erasure_key(settings)
         yield settings, f"Kafka at {settings.brokers}, topics {settings.topic_prefix}*"
     finally:
         say(f"deleting the topics {settings.topic_prefix}*")

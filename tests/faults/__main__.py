@@ -15,8 +15,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Column, Table
 
+from agents.erasure_key import make_erasure_key
 from agents.local import LocalKafka, home
 from agents.process import follow_parent
+from agents.settings import load_settings
 from tests.faults.harness import BROKER_SETTINGS
 from tests.faults.runs import PLANS, Run, runs_of
 
@@ -59,6 +61,7 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, default=None, help="keep the workers' and the broker's logs here")
     args = parser.parse_args()
     follow_parent()
+    make_erasure_key(load_settings())
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # of a broker that is away by intent
     console = Console()
     args.only = args.only or list(PLANS)

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple, Self
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
+from agents.erasure_key import erasure_key_path
 from agents.evidence import gather, unfolded
 from agents.exits import Exit, Refusal
 from agents.kafka.admin import create_topics, delete_topics, plan
@@ -162,6 +163,7 @@ class Cluster:
             "TOPIC_PREFIX": self.settings.topic_prefix,
             "APP_ID": self.settings.app_id,
             "METRICS_PORT": "0",
+            "ERASURE_KEY_FILE": str(erasure_key_path(self.settings)),
         }
         self.workers[name] = launch(name, command, {**ours, **own}, self.folder / f"{name}.log", sign)
         return self.workers[name]

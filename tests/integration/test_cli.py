@@ -37,7 +37,7 @@ salt: test
 lifecycle:
   at_risk: 7d
   dormant: 14d
-consent: {email: {basis: opt_out, trait: email}}
+consent: {{email: {{basis: opt_out, trait: email}}}}
 rules:
   - id: silent-14d
     when:

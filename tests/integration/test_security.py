@@ -37,7 +37,8 @@ class Deployment:
 
     def __init__(self, secure: SecureKafka) -> None:
         self.secure = secure
-        own = {"REKINDLE_TOPIC_PREFIX": PREFIX, "REKINDLE_APP_ID": APP}
+        own = {name: os.environ[name] for name in ("REKINDLE_ERASURE_KEY_FILE",)}
+        own |= {"REKINDLE_TOPIC_PREFIX": PREFIX, "REKINDLE_APP_ID": APP}
         self.names = {user: secure.enrol(user) | own for user in USERS}
         create_topics(secure.open, plan(PREFIX, 2))
         secure.grant(PRINTED)
