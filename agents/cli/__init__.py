@@ -20,7 +20,7 @@ COMMANDS: Final = {
     "tail": ("tail", "Show triggers, decisions, outcomes, segments or dead letters, each with its reason."),
     "user": ("user", "Show a user: activity, risk, channel, what falls due next."),
     "explain": ("explain", "Why a user is recalled or not, gate by gate; or why a trigger was sent."),
-    "report": ("report", "Show a report: channels, growth, decisions, recall."),
+    "report": ("report", "Show a report: channels, growth, decisions, recall, drivers, reasons."),
     "policy": ("policy", "Check, compare, publish, list and roll back policies."),
     "relay": ("relay", "Post triggers to an HTTP address, and report back what became of each."),
     "pause": ("control", "Send nothing, by one rule or by all."),
