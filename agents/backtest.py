@@ -24,17 +24,19 @@ from pipeline.backtest import what_if as play_policy
 from pipeline.backtest.watch import WhatIf
 from pipeline.play import Raw, history_span, in_order
 from pipeline.policy import Policy, PolicyError, parse
+from pipeline.risk import from_json
 
 Folded = Callable[[str, int], None]
 """Called now and then with what is being replayed and how many events of it are folded."""
 
 
 class Candidate(NamedTuple):
-    """A policy to try: what it is called, its text, and compiled."""
+    """A policy to try: what it is called, its text, compiled, and the churn model to adopt with it."""
 
     name: str
     body: bytes
     policy: Policy
+    model: bytes | None = None
 
 
 class Tried(msgspec.Struct):
@@ -47,8 +49,8 @@ class Tried(msgspec.Struct):
     limits: dict[str, str]
 
 
-def candidate(name: str, body: bytes, *, live: bool = False) -> Candidate:
-    """A policy by its text; `live`: with every rule live. Raises Refusal."""
+def candidate(name: str, body: bytes, *, model: bytes | None = None, live: bool = False) -> Candidate:
+    """A policy by its text; `model`: a churn model's; `live`: with every rule live. Raises Refusal."""
     try:
         policy = parse(body, name=name)
         if live:
@@ -56,13 +58,25 @@ def candidate(name: str, body: bytes, *, live: bool = False) -> Candidate:
             policy = parse(body, name=name)
     except (PolicyError, ValueError) as error:
         raise Refusal(Exit.POLICY, f"the policy can't be used:\n{error}") from error
-    return Candidate(name, body, policy)
+    return Candidate(name, body, policy, model)
 
 
-def candidates(files: Sequence[Path], *, live: bool = False) -> list[Candidate]:
+def read_model(file: Path | None) -> bytes | None:
+    """A churn model's text, as `rekindle fit` writes it. Raises Refusal."""
+    if file is None:
+        return None
+    body = file.read_bytes()
+    try:
+        from_json(body)
+    except ValueError as error:
+        raise Refusal(Exit.USAGE, f"{file} is no churn model that can be used: {error}") from error
+    return body
+
+
+def candidates(files: Sequence[Path], *, model: bytes | None = None, live: bool = False) -> list[Candidate]:
     """Policies from files, called by their names, or by their paths if names are the same. Raises Refusal."""
     apart = len({file.name for file in files}) == len(files)
-    return [candidate(file.name if apart else str(file), file.read_bytes(), live=live) for file in files]
+    return [candidate(file.name if apart else str(file), file.read_bytes(), model=model, live=live) for file in files]
 
 
 def ordered(raws: Sequence[Raw]) -> list[Raw]:
@@ -89,7 +103,7 @@ def sweeps(tried: Candidate, wanted: Sequence[str]) -> list[tuple[str, str, byte
 
 def what_if(raws: Sequence[Raw], tried: Candidate, folded: Folded) -> WhatIf:
     """A history, in order of time, under a policy."""
-    return play_policy(raws, tried.body, folded=partial(folded, tried.name))
+    return play_policy(raws, tried.body, model=tried.model, folded=partial(folded, tried.name))
 
 
 def try_out(
@@ -106,7 +120,7 @@ def try_out(
     other = None if against is None else what_if(raws, against, folded)
     lines = []
     for field, value, body in swept:
-        one = play_policy(raws, body, folded=partial(folded, f"{field}={value}"))
+        one = play_policy(raws, body, model=tried.model, folded=partial(folded, f"{field}={value}"))
         lines.append(row(field, value, measure(one, horizon)))
     return Tried(
         measure(found, horizon),

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 from rich.progress import Progress, TaskID
 
-from agents.backtest import Folded, candidates, ordered, sweeps, try_out, write
+from agents.backtest import Folded, candidates, ordered, read_model, sweeps, try_out, write
 from agents.cli.backtest_view import tell
 from agents.cli.base import as_json, emit, progress
 from agents.cli.replay import History
@@ -20,6 +20,7 @@ _file = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.argument("files", nargs=-1, required=True, metavar="HISTORY...")
 @click.option("--policy", "policy_file", required=True, type=_file, help="The policy to try.")
 @click.option("--against", "against_file", type=_file, help="Another one to compare it with, such as the current one.")
+@click.option("--model", "model_file", type=_file, help="A churn model of `rekindle fit`, for rules by `risk_above`.")
 @click.option(
     "--sweep",
     "swept",
@@ -43,6 +44,7 @@ def backtest(
     files: tuple[str, ...],
     policy_file: Path,
     against_file: Path | None,
+    model_file: Path | None,
     swept: tuple[str, ...],
     horizon: float,
     live: bool,
@@ -55,7 +57,8 @@ def backtest(
     and their reasons, the load on channels, who came back by themselves, who was lost and whether they were flagged in
     time, and the smallest uplift that the holdout could show.
     """
-    tried, *others = candidates([file for file in (policy_file, against_file) if file is not None], live=live)
+    policies = [file for file in (policy_file, against_file) if file is not None]
+    tried, *others = candidates(policies, model=read_model(model_file), live=live)
     other = others[0] if others else None
     texts = sweeps(tried, swept)
     with few_collections(), progress(quiet=as_json) as bar:

@@ -8,6 +8,7 @@ import click
 from agents.backtest import Candidate, Tried
 from agents.cli.base import table
 from pipeline.backtest import Backtest, Comparison, RuleFigures, SweepRow
+from pipeline.policy import RiskAbove
 
 _BLOCKS: Final = " ▁▂▃▄▅▆▇█"
 _CHART: Final = 78
@@ -32,6 +33,11 @@ def tell(tried: Tried, candidate: Candidate, other: str | None) -> None:
     )
     if found.rejected:
         click.echo(f"{found.rejected:,} events were refused; `rekindle replay` writes them to deadletters.jsonl")
+    unmodelled = [rule.id for rule in candidate.policy.rules if isinstance(rule.when, RiskAbove)]
+    if unmodelled and candidate.model is None:
+        click.echo(
+            f"by a churn model, of which none was named, so that nobody is due: {', '.join(unmodelled)}; --model"
+        )
     shadow = [rule.id for rule in candidate.policy.rules if rule.mode == "shadow"]
     if shadow:
         click.echo(f"in shadow, so that nothing is sent: {', '.join(shadow)}; --live plays every rule as live")
@@ -67,13 +73,16 @@ def _rules(found: Backtest) -> None:
         if rule.reasons:
             reasons = ", ".join(f"{reason} {count:,}" for reason, count in rule.reasons.items())
             click.echo(f"reasons of {rule.rule}: {reasons}")
+        if rule.reasons.get("ceiling"):
+            click.echo(f"{rule.rule} reached its ceiling, and was paused from then on: here nobody resumes it")
     for pair in found.overlap:
         click.echo(
             f"{' and '.join(pair.rules)} both considered {pair.episodes:,} silences of {pair.users:,} users: "
             "one of the two decides, the other's is `episode_taken`"
         )
     for perk in found.perks:
-        click.echo(f"perk {perk.perk}: {perk.sends:,} sends reserve {perk.reserved:,} minor units of its budget")
+        budget = "" if perk.budget is None else f"; its budget is {perk.budget:,}"
+        click.echo(f"perk {perk.perk}: {perk.sends:,} sends need {perk.reserved:,} (minor units){budget}")
 
 
 def _rule(rule: RuleFigures) -> tuple[object, ...]:

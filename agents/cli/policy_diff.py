@@ -6,7 +6,7 @@ from typing import Any
 import click
 import msgspec
 
-from agents.backtest import Candidate, candidate, ordered, what_if
+from agents.backtest import Candidate, candidate, ordered, read_model, what_if
 from agents.cli.backtest import replaying
 from agents.cli.backtest_view import tell_comparison
 from agents.cli.base import as_json, emit, progress, run, settings_of, table
@@ -22,6 +22,7 @@ from pipeline.play import Raw
 from pipeline.policy import DEFAULT
 
 CURRENT = "current"
+_file = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command()
@@ -29,6 +30,7 @@ CURRENT = "current"
 @click.argument("new")
 @click.argument("files", nargs=-1, metavar="[HISTORY]...")
 @click.option("--from-topic", is_flag=True, help="Replay what the user topic of the running cluster keeps.")
+@click.option("--model", "model_file", type=_file, help="A churn model of `rekindle fit`, for rules by `risk_above`.")
 @click.option("--examples", default=10, show_default=True, type=click.IntRange(0), help="Users of each kind to name.")
 @as_json
 @click.pass_context
@@ -39,6 +41,7 @@ def diff(
     new: str,
     files: tuple[str, ...],
     from_topic: bool,
+    model_file: Path | None,
     examples: int,
     as_json: bool,
 ) -> None:
@@ -50,7 +53,8 @@ def diff(
     if files and from_topic:
         raise Refusal(Exit.USAGE, "a HISTORY and --from-topic are two histories; choose one")
     settings = settings_of(ctx)
-    before, after = (_policy(settings, name, short=Path(old).name != Path(new).name) for name in (old, new))
+    short, model = Path(old).name != Path(new).name, read_model(model_file)
+    before, after = (_policy(settings, name, short=short)._replace(model=model) for name in (old, new))
     found = changes(before.policy, after.policy)
     comparison = None
     if files or from_topic:

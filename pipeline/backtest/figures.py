@@ -80,11 +80,14 @@ class Overlap(msgspec.Struct):
 
 
 class PerkBudget(msgspec.Struct):
-    """What a perk's sends would have reserved of its budget, in minor units of the reporting currency."""
+    """What a perk's sends would have reserved, and the `budget` that the policy gives it (None: no such perk), in minor
+    units of the reporting currency.
+    """
 
     perk: str
     sends: int
     reserved: int
+    budget: int | None
 
 
 class SweepRow(msgspec.Struct):

@@ -14,4 +14,6 @@ LIMITS: Final[dict[str, str]] = {
     "Who would return after its end": "Whoever was silent for the horizon counts as lost, though some would have come.",
     "How events arrived": "They are played in order of their time by one partition: none is late, no rule is paused, "
     "no source is held.",
+    "What is published daily": "Leases of budgets and thresholds of quantiles come from a running deployment: here no "
+    "budget is ever spent, and a segment by a quantile stays empty.",
 }

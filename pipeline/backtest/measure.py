@@ -40,7 +40,7 @@ def measure(found: WhatIf, horizon: int) -> Backtest:
         weeks=_weeks(considered, lost, flags, found.start, found.end),
         load=_load(considered, found.start, found.end),
         overlap=_overlap(considered),
-        perks=_perks(considered),
+        perks=_perks(considered, {name: perk.budget for name, perk in found.policy.perks.items()}),
     )
 
 
@@ -82,7 +82,7 @@ def _first_flags(
     """By user who is lost: when each rule first flagged the silence that they did not come back from (ms)."""
     flags: dict[str, dict[str, int]] = defaultdict(dict)
     for one in considered:
-        if one.flags and one.user in lost and one.episode == last[one.user]:
+        if one.flags and one.user in lost and one.at > last[one.user]:
             flags[one.user].setdefault(one.rule, one.at)
     return flags
 
@@ -96,7 +96,7 @@ def _coverage(
 ) -> Coverage:
     others: dict[str, list[Considered]] = defaultdict(list)
     for one in considered:
-        if one.user in lost and one.user not in flags and one.episode == last[one.user]:
+        if one.user in lost and one.user not in flags and one.at > last[one.user]:
             others[one.user].append(one)
     leads = sorted(lost[user] - min(by_rule.values()) for user, by_rule in flags.items())
     in_time = [lead for lead in leads if lead > 0]
@@ -173,11 +173,12 @@ def _overlap(considered: Iterable[Considered]) -> list[Overlap]:
     return [Overlap(pair, count, len(users[pair])) for pair, count in sorted(episodes.items())]
 
 
-def _perks(considered: Iterable[Considered]) -> list[PerkBudget]:
-    found: dict[str, PerkBudget] = {}
+def _perks(considered: Iterable[Considered], budgets: Mapping[str, int]) -> list[PerkBudget]:
+    """The policy's perks, those too that nobody would have got."""
+    found = {perk: PerkBudget(perk, 0, 0, budget) for perk, budget in budgets.items()}
     for one in considered:
         if one.verdict == "send" and one.perk is not None:
-            budget = found.setdefault(one.perk.id, PerkBudget(one.perk.id, 0, 0))
+            budget = found.setdefault(one.perk.id, PerkBudget(one.perk.id, 0, 0, None))
             budget.sends += 1
             budget.reserved += one.perk.reserved
     return [found[perk] for perk in sorted(found)]

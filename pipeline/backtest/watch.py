@@ -1,26 +1,30 @@
 """A partition that is watched: what it decides stays a struct, and whether the user came back is noted beside it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from functools import lru_cache
+from hashlib import sha256
+from itertools import chain, islice
 from typing import Final, NamedTuple
 
 import msgspec
 
 from pipeline.outbox import Outbox
 from pipeline.partition import Partition
-from pipeline.play import Raw, history_span, play, replay
+from pipeline.play import Play, Raw, history_span, play, replay
 from pipeline.policy import Policy, parse
 from pipeline.records import Commit, Record
 from pipeline.state import UserState
 from pipeline.units import DAY, HOUR, MINUTE, SECOND
 from pipeline.user import Happening
+from schemas.control import Adopt
 from schemas.decision import Decision
 from schemas.trigger import Perk
 
 FLAGGED: Final = frozenset({"send", "holdout", "shadow"})
 """Verdicts on users whom no gate kept back: they were told apart as leaving, whether or not a message would go out."""
 _REPORT: Final = 10_000  # events between two reports
+_PREAMBLE: Final = 2  # steps of a play: the time domain, the policy's adoption
 _DECODED: Final = 50_000  # rows
 _EPOCH: Final = date(1970, 1, 1)
 
@@ -85,16 +89,17 @@ class _Collector(Outbox):
 
 
 class Watched(Partition):
-    """One partition of one, under one policy; `considered` grows as it folds."""
+    """One partition of one; `considered` grows as it folds. `registry` as a partition's."""
 
-    def __init__(self, digest: str, body: bytes) -> None:
-        super().__init__(0, 1, {f"policy/{digest}": body})
+    def __init__(self, registry: Mapping[str, bytes]) -> None:
+        super().__init__(0, 1, registry)
+        self._context.purse = None  # no budget was leased to a replay: it tells what would be needed
         self.considered: list[Considered] = []
         self._waiting: dict[bytes, list[Considered]] = {}
         self._outbox = _Collector(self._decided)
 
     def commit(self) -> Commit:
-        """Nothing is written anywhere, so few rows need no encoding; many do, to lie in memory at a fifth of the size."""
+        """Nothing is written anywhere: rows are only encoded where they are many, to take a fifth of the memory."""
         if len(self._hot) < _DECODED:
             return Commit([], {}, self.offset)
         return super().commit()
@@ -159,22 +164,32 @@ def _midnight(day: str) -> int:
     return (date.fromisoformat(day) - _EPOCH).days * DAY
 
 
-def what_if(raws: Sequence[Raw], body: bytes, *, folded: Callable[[int], None] = lambda _: None) -> WhatIf:
+def what_if(
+    raws: Sequence[Raw], body: bytes, *, model: bytes | None = None, folded: Callable[[int], None] = lambda _: None
+) -> WhatIf:
     """Play a history under a policy.
 
     Args:
         raws: in order of time (`pipeline.play.in_order`).
         body: the policy's text.
+        model: a churn model as JSON, adopted with the policy.
         folded: called now and then with the number of events folded so far.
 
     Raises:
         PolicyError: the policy can't be used.
+        UnreadableBody: the model can't be.
         CoreError: the core fails on an event.
     """
     policy = parse(body)
-    partition = Watched(policy.hash, body)
+    registry = {f"policy/{policy.hash}": body}
+    steps = play(raws, policy.hash)
+    if model is not None:
+        digest = sha256(model).hexdigest()
+        registry[f"model/{digest}"] = model
+        steps = chain(islice(steps, _PREAMBLE), [Play(Adopt(model=digest), None)], steps)
+    partition = Watched(registry)
     reported = 0
-    for _ in replay(play(raws, policy.hash), partition):
+    for _ in replay(steps, partition):
         read = partition.position.counts.read
         if read - reported >= _REPORT:
             reported = read

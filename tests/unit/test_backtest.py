@@ -134,6 +134,23 @@ def test_perks_are_added_up_over_what_is_sent() -> None:
     offers = [decided("ann", reserved=1000), decided("bob", reserved=500), decided("cat", "holdout", reserved=1000)]
     found = measured(*offers, decided("dan"))
     assert [(perk.perk, perk.sends, perk.reserved) for perk in found.perks] == [("tenner", 2, 1500)]
+    assert found.perks[0].budget is None  # of no perk that this policy has
+
+
+def test_a_perk_needs_what_its_sends_cost_whatever_its_budget_and_no_lease() -> None:
+    policy = POLICY.replace("rules:\n", "perks:\n  - {id: tenner, cost: 10, budget: 15}\nrules:\n")
+    found = tried(HISTORY, policy.replace("    holdout: 0\n", "    holdout: 0\n    perk: tenner\n"))
+    (perk,) = found.perks
+    assert (perk.perk, perk.sends, perk.reserved, perk.budget) == ("tenner", 6, 6000, 1500)
+    assert tried([event(at(0)), event(at(5), "eve")], policy).perks[0].reserved == 0
+
+
+def test_steps_of_a_contact_are_sent_but_flag_nobody_anew() -> None:
+    steps = "    holdout: 0.0\n    steps:\n      - {after: 2d}\n      - {after: 2d, channel: push}\n"
+    policy = two_rules().partition("  - id: early")[0].replace("    holdout: 0.0\n", steps)
+    found = tried([event(at(0), "ann"), event(at(60), "eve")], policy)
+    assert (found.total.flagged, found.total.decisions) == (1, {"send": 3})
+    assert {load.channel: load.sends for load in found.load} == {"email": 2, "push": 1}
 
 
 def test_later_steps_are_load_but_no_new_flag() -> None:
