@@ -12,7 +12,7 @@ CODE   := schemas pipeline agents tests examples $(wildcard benchmarks)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test check format bench faults mutants clean
+.PHONY: help env demo test check format bench faults evaluate mutants clean
 
 help:  ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -52,6 +52,9 @@ N    ?= 25
 SEED ?= 1
 faults: $(STAMP)  ## long fault runs: N of each, from SEED; a table and build/faults.json
 	@$(RUN)/python -m tests.faults --runs $(N) --seed $(SEED) $(ARGS)
+
+evaluate: $(STAMP)  ## all churn models on real histories, out of time, beside the published bars; DATA=folder of them
+	@$(if $(DATA),,$(error name the folder that holds the data sets: make evaluate DATA=...))$(RUN)/python -m benchmarks.evaluate $(DATA) $(ARGS)
 
 mutants: $(STAMP)  ## takes every safety rule away, one by one: a test has to go red; ARGS=--all with those that need Kafka
 	@$(RUN)/python -m tests.mutants $(ARGS)
