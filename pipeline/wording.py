@@ -75,6 +75,26 @@ FINDINGS: Final[dict[str, Words]] = {
     "no_holdout": Words("unknown: nobody is held out to compare with", "无法判断：没有可供比较的对照组"),
 }
 
+CALIBRATION: Final[dict[str, Words]] = {
+    "calibrated": Words("calibrated: what it foretells is what comes", "已校准：预测与实际一致"),
+    "foretells_too_much": Words(
+        "off by {ece}: it foretells {foretold} silent, and {silent} were; fit and publish a new one",
+        "偏差 {ece}：预测沉默比例 {foretold}，实际为 {silent}；请重新拟合并发布模型",
+    ),
+    "foretells_too_little": Words(
+        "off by {ece}: it foretells only {foretold} silent, and {silent} were; fit and publish a new one",
+        "偏差 {ece}：预测沉默比例仅 {foretold}，实际为 {silent}；请重新拟合并发布模型",
+    ),
+    "uneven": Words(
+        "off by {ece}: right on the whole, too high for some and too low for others; fit and publish a new one",
+        "偏差 {ece}：总体正确，但对一部分用户偏高、对另一部分偏低；请重新拟合并发布模型",
+    ),
+    "too_early": Words("too early: {needed} more scores have to be resolved", "为时尚早：还需 {needed} 个评分得到验证"),
+    "nothing_yet": Words(
+        "too early: the horizon of its first scores is not over", "为时尚早：首批评分的预测期尚未结束"
+    ),
+}
+
 
 def words(table: dict[str, Words], code: str, language: Language = "en", **figures: object) -> str:
     """A code in words. Raises KeyError: no such code, or a figure that its words need is missing."""

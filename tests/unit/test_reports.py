@@ -43,6 +43,7 @@ CELLS: dict[tuple[str, Dims], list[int]] = {
         60_000,
     ],
     ("outcomes", (11, "r", "0.1/s", "holdout")): [1_000, 1_000, 150, 100, 190_000, 0, 0, 0, 0, 0, 0],
+    ("calibration", (10, "m", "65")): [10, 6, 3, 1, 603],
     ("stage", ("user", "active")): [7],
 }
 

@@ -6,10 +6,10 @@ from typing import get_args
 import pytest
 
 from pipeline.experiment import VERDICTS
-from pipeline.wording import DECISIONS, FINDINGS, REASONS, Words, words
+from pipeline.wording import CALIBRATION, DECISIONS, FINDINGS, REASONS, Words, words
 from schemas.decision import Reason, Verdict
 
-ALL = [(code, said) for table in (REASONS, DECISIONS, FINDINGS) for code, said in table.items()]
+ALL = [(code, said) for table in (REASONS, DECISIONS, FINDINGS, CALIBRATION) for code, said in table.items()]
 
 
 def fields(text: str) -> set[str]:
