@@ -13,7 +13,8 @@ from pipeline.policy import RiskAbove
 _BLOCKS: Final = " ▁▂▃▄▅▆▇█"
 _CHART: Final = 78
 _RULES: Final = (
-    *("rule", "mode", "flagged", "users", "came back by themselves", "with the goal", "sent / held out"),
+    *("rule", "mode", "flagged", "users", "came back by themselves", "with the goal", "later"),
+    "sent / held out",
     "holdout can show",
 )
 _SWEEP: Final = (
@@ -41,7 +42,7 @@ def tell(tried: Tried, candidate: Candidate, other: str | None) -> None:
     shadow = [rule.id for rule in candidate.policy.rules if rule.mode == "shadow"]
     if shadow:
         click.echo(f"in shadow, so that nothing is sent: {', '.join(shadow)}; --live plays every rule as live")
-    _rules(found)
+    _rules(found, candidate)
     _lost(found)
     _load(found)
     _chart(found)
@@ -55,13 +56,17 @@ def tell(tried: Tried, candidate: Candidate, other: str | None) -> None:
         click.echo(f"- {what}. {why}")
 
 
-def _rules(found: Backtest) -> None:
+def _rules(found: Backtest, candidate: Candidate) -> None:
     rows = [_rule(rule) for rule in (*found.rules, *([found.total] if len(found.rules) > 1 else []))]
     _heading("rules")
     table(_RULES, rows)
     unmeasured = found.total.flagged - found.total.measured
     if unmeasured:
         click.echo(f"{unmeasured:,} of the flagged are in neither share: their goal window ends after the history")
+    for rule in candidate.policy.rules:
+        own = next(figures for figures in found.rules if figures.rule == rule.id)
+        if own.came_back and not own.reached_goal:
+            click.echo(f"{rule.id}: of those who came back none reached the goal, {rule.goal.event}; is that its name?")
     _heading("decisions")
     told = [
         (rule.rule, verdict, f"{count:,}", percent(count / rule.considered))
@@ -88,7 +93,8 @@ def _rules(found: Backtest) -> None:
 def _rule(rule: RuleFigures) -> tuple[object, ...]:
     uplift = "nothing" if rule.uplift is None else f"+{rule.uplift * 100:.1f} points"
     arms = f"{rule.treated:,} / {rule.held:,}"
-    shown = f"{rule.flagged:,}", f"{rule.users:,}", percent(rule.wasted), percent(rule.base_rate), arms, uplift
+    later = percent(rule.later / rule.measured if rule.measured else None)
+    shown = f"{rule.flagged:,}", f"{rule.users:,}", percent(rule.wasted), percent(rule.base_rate), later, arms, uplift
     return (rule.rule, rule.mode, *shown)
 
 
@@ -205,9 +211,11 @@ def _sweep(rows: Sequence[SweepRow]) -> None:
 
 
 def percent(share: float | None) -> str:
-    """12.3 %; what is not all is never shown as 100 %."""
+    """12.3 %; what is not nothing is never shown as 0 %, nor what is not all as 100 %."""
     if share is None:
         return "-"
+    if 0 < share < 0.001:
+        return "< 0.1 %"
     return f"{min(share, 0.999) if share < 1 else share:.1%}".replace("%", " %")
 
 

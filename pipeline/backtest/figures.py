@@ -5,8 +5,9 @@ import msgspec
 
 class RuleFigures(msgspec.Struct):
     """One rule, or all of them. `flagged`: silences that it found out; `measured`: those whose goal window ended
-    within the history; `came_back`, `reached_goal`: of these, with any activity or with the goal in the window.
-    `wasted`, `base_rate`: the same as shares. `uplift`: the smallest that the holdout could detect, in points of share.
+    within the history; `came_back`, `reached_goal`: of these, with any activity or with the goal in the window;
+    `later`: with an activity after it. `wasted`, `base_rate`: the first two as shares. `uplift`: the smallest that the
+    holdout could detect, in points of share.
     """
 
     rule: str
@@ -19,6 +20,7 @@ class RuleFigures(msgspec.Struct):
     measured: int
     came_back: int
     wasted: float | None
+    later: int
     reached_goal: int
     base_rate: float | None
     treated: int

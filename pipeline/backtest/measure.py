@@ -68,6 +68,7 @@ def _figures(
         measured=len(measured),
         came_back=came_back,
         wasted=_share(came_back, len(measured)),
+        later=sum(1 for one in measured if one.came_back > one.window_end),
         reached_goal=reached,
         base_rate=base,
         treated=treated,

@@ -41,6 +41,7 @@ def test_the_shares_are_those_of_the_flagged_whose_window_has_ended() -> None:
     (rule,) = found.rules
     assert (rule.flagged, rule.users, rule.measured) == (6, 4, 5)
     assert (rule.came_back, rule.wasted, rule.reached_goal, rule.base_rate) == (1, 0.2, 1, 0.2)
+    assert rule.later == 1
     assert rule.decisions == {"send": 6, "suppressed": 1}
     assert rule.reasons["unsubscribed"] == 1
     assert (rule.treated, rule.held, rule.uplift) == (6, 0, None)

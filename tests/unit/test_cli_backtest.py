@@ -9,6 +9,8 @@ from click.testing import CliRunner, Result
 
 from agents.cli import main
 from agents.exits import Exit
+from pipeline.risk import Recency
+from pipeline.units import DAY
 from tests.builders import POLICY, Entry, at, event
 from tests.policies import two_rules
 
@@ -86,12 +88,32 @@ def test_people_read_figures_a_chart_a_comparison_and_what_it_cannot_know(tmp_pa
     assert "█" in result.stdout
 
 
+def test_a_goal_that_nobody_reaches_is_pointed_at(tmp_path: Path) -> None:
+    paid = POLICY.replace("{within: 7d}", "{event: Paid, within: 7d}")
+    result = rekindle("backtest", write(tmp_path), "--policy", policy(tmp_path, paid))
+    assert "silent: of those who came back none reached the goal, Paid; is that its name?" in result.stdout
+
+
 def test_shadow_is_named_and_can_be_played_as_live(tmp_path: Path) -> None:
     history, shadow = write(tmp_path), policy(tmp_path, POLICY.replace("mode: live", "mode: shadow"))
     as_written = rekindle("backtest", history, "--policy", shadow)
     assert "in shadow, so that nothing is sent: silent; --live plays every rule as live" in as_written.stdout
     live = rekindle("backtest", history, "--policy", shadow, "--live", "--json")
     assert json.loads(live.stdout)["backtest"]["load"][0]["sends"] == 25
+
+
+def test_a_rule_by_a_churn_model_needs_the_model(tmp_path: Path) -> None:
+    risky = POLICY.replace("{silence: 30d}", "{risk_above: 0.9, min_silence: 1d, min_active_days: 1}")
+    words = ("backtest", write(tmp_path), "--policy", policy(tmp_path, risky))
+    without = rekindle(*words)
+    assert "by a churn model, of which none was named, so that nobody is due: silent; --model" in without.stdout
+    (tmp_path / "model.json").write_bytes(Recency(7 * DAY, 0.0, 0.0, 1.0).to_json())  # .9 after eight days
+    found = json.loads(rekindle(*words, "--model", tmp_path / "model.json", "--json").stdout)
+    assert found["backtest"]["total"]["flagged"] > 20
+    (tmp_path / "model.json").write_text("{}")
+    bad = rekindle(*words, "--model", tmp_path / "model.json")
+    assert bad.exit_code == Exit.USAGE
+    assert "model.json is no churn model that can be used" in bad.stderr
 
 
 @pytest.mark.parametrize(
