@@ -3,7 +3,7 @@
 Imported by `fit` alone, so that a worker never loads numpy. Everything here is deterministic.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
@@ -124,11 +124,19 @@ def fit_mbg(samples: Sequence[Sample]) -> MbgNbd:
         if at == latest
     ]
     x, t_x, quiet = np.array(users).T
-    return MbgNbd(*maximum_likelihood(x, t_x, t_x + quiet), unit=_WEEK)
+    r, alpha, a, b = most_likely(log_likelihood, x, t_x, t_x + quiet)
+    return MbgNbd(r, alpha, a, b, _WEEK)
 
 
-def maximum_likelihood(x: Floats, t_x: Floats, T: Floats) -> tuple[float, float, float, float]:  # noqa: N803
-    """(r, alpha, a, b) of the MBG/NBD for users with x repeated active days, the last at t_x, observed up to T."""
+def most_likely(
+    log_likelihood: Callable[[Floats, Floats, Floats, Floats], Floats],
+    x: Floats,
+    t_x: Floats,
+    T: Floats,  # noqa: N803
+) -> tuple[float, float, float, float]:
+    """(r, alpha, a, b) of the greatest likelihood for users with x repeated active days, the last at t_x, observed up
+    to T. `log_likelihood`: of each user, given the parameters, x, t_x and T.
+    """
     distinct, counts = np.unique(np.column_stack((x, t_x, T)), axis=0, return_counts=True)
     with threadpool_limits(1):
         found = minimize(
