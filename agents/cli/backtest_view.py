@@ -63,10 +63,11 @@ def _rules(found: Backtest, candidate: Candidate) -> None:
     unmeasured = found.total.flagged - found.total.measured
     if unmeasured:
         click.echo(f"{unmeasured:,} of the flagged are in neither share: their goal window ends after the history")
-    for rule in candidate.policy.rules:
-        own = next(figures for figures in found.rules if figures.rule == rule.id)
-        if own.came_back and not own.reached_goal:
-            click.echo(f"{rule.id}: of those who came back none reached the goal, {rule.goal.event}; is that its name?")
+    goals = {rule.id: rule.goal.event for rule in candidate.policy.rules}
+    for rule in found.rules:
+        if rule.came_back and not rule.reached_goal:
+            goal = goals[rule.rule]
+            click.echo(f"{rule.rule}: of those who came back none reached the goal, {goal}; is that its name?")
     _heading("decisions")
     told = [
         (rule.rule, verdict, f"{count:,}", percent(count / rule.considered))
