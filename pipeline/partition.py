@@ -503,8 +503,7 @@ class Partition:
         woken, and open no episode.
         """
         policy, position, old = self._policy(digest), self.position, self._context
-        now = max(old.clock, record.timestamp) if position.domain == "live" else old.clock
-        adopted = now - old.dark * HOUR
+        adopted = self._now(record)
         since: dict[str, tuple[str, int]] = {}
         for rule in policy.rules:
             mode, at = position.since.get(rule.id, ("", adopted))
@@ -518,11 +517,16 @@ class Partition:
     def _adopt_model(self, digest: str, record: Record) -> Iterator[None]:
         """Tell the risk by another model from here on; deadlines by it that lie before now open no episode."""
         position, old = self.position, self._context
-        now = max(old.clock, record.timestamp) if position.domain == "live" else old.clock
-        modelled = now - old.dark * HOUR
+        modelled = self._now(record)
         context = msgspec.structs.replace(old, model=self._model(digest), model_version=digest[:12], modelled=modelled)
         yield from self._rewind(context)
         position.model, position.modelled = digest, modelled
+
+    def _now(self, record: Record) -> int:
+        """What lies before this moment (effective time) was not foreseen by what `record` adopts."""
+        context = self._context
+        now = max(context.clock, record.timestamp) if self.position.domain == "live" else context.clock
+        return now - context.dark * HOUR
 
     def _rewind(self, context: Context) -> Iterator[None]:
         """The one pass over all rows: everyone is put on a new wheel, by the next epoch."""

@@ -7,6 +7,8 @@ from tests.mutants.mutant import Mutant
 PARTITION: Final = "pipeline/partition.py"
 USER: Final = "pipeline/user.py"
 RECALL: Final = "pipeline/recall.py"
+GATES: Final = "pipeline/gates.py"
+CONTACTS: Final = "pipeline/contacts.py"
 
 
 def _rule(rule: str, file: str, text: str, instead: str, *tests: str) -> Mutant:
@@ -164,8 +166,8 @@ CORE: Final = (
     _rule(
         "a missing policy is waited for",
         PARTITION,
-        '            raise MissingBody(f"policy/{digest}")',
-        "            return DEFAULT",
+        'return _parsed(digest, self._body(f"policy/{digest}"))',
+        'return _parsed(digest, self._registry[f"policy/{digest}"]) if self._registry else DEFAULT',
         "a_policy_that_is_not_there_yet_is_waited_for",
     ),
     _rule(
@@ -187,7 +189,7 @@ CORE: Final = (
         "fold order: advance and fire before the event",
         PARTITION,
         "                            yield from self._advance(record)\n"
-        "                            state = self._state(item.key) or UserState(known=item.known)\n"
+        "                            state = self._state(item.key) or self._stranger(item)\n"
         "                        self._apply(record, item, state)\n",
         "                            self._apply(record, item, state)\n"
         "                            yield from self._advance(record)\n"
@@ -204,8 +206,8 @@ CORE: Final = (
     ),
     _rule(
         "a return is never a send",
-        RECALL,
-        'gate("still_silent", revealed_by == "clock", "returned", "returned")',
+        GATES,
+        'test("still_silent", revealed_by == "clock", "returned", "returned")',
         "pass",
         "what_the_clock_has_not_reached_is_a_return",
     ),
@@ -233,9 +235,9 @@ CORE: Final = (
     # ---- when nothing is sent
     _rule(
         "stale",
-        RECALL,
-        'gate("in_time", context.clock < expires, "stale", "expired")',
-        "pass",
+        GATES,
+        "in_time = context.clock < deadline + rule.expires_after",
+        "in_time = True",
         "what_is_revealed_after_its_expiry_is_stale",
     ),
     _rule(
@@ -283,8 +285,8 @@ CORE: Final = (
     _rule(
         "a live adoption counts from its append time",
         PARTITION,
-        'now = max(old.clock, record.timestamp) if position.domain == "live" else old.clock',
-        "now = old.clock",
+        'now = max(context.clock, record.timestamp) if self.position.domain == "live" else context.clock',
+        "now = context.clock",
         "a_live_adoption_that_is_read_late_opens_no_backlog",
     ),
     _rule(
@@ -304,50 +306,50 @@ CORE: Final = (
     ),
     _rule(
         "episode ownership",
-        RECALL,
-        "taken = live and recall is not None and recall.episode == activity.last",
+        GATES,
+        "taken = live and recall is not None and recall.episode == state.activity.last",
         "taken = False",
         "an_episode_belongs_to_the_first_rule_that_took_it",
     ),
     _rule(
         "a suppressed decision takes the episode",
         RECALL,
-        'if live and verdict in {"send", "holdout", "suppressed"}:',
-        'if live and verdict in {"send", "holdout"}:',
+        'if live and rule.kind == "recall" and verdict in {"send", "holdout", "suppressed"}:',
+        'if live and rule.kind == "recall" and verdict in {"send", "holdout"}:',
         "a_suppressed_decision_takes_the_episode_too",
     ),
     _rule(
         "the arm is drawn after all gates",
         RECALL,
-        "    if verdict is None:\n        holdout",
-        '    if verdict in {None, "suppressed"}:\n        holdout',
+        "    if verdict is None:\n        experiment",
+        '    if verdict in {None, "suppressed"}:\n        experiment',
         "the_arm_is_drawn_after_all_gates",
     ),
     _rule(
         "shadow",
-        RECALL,
-        'gate("live", live, "shadow", "shadow_mode")',
+        GATES,
+        'test("live", live, "shadow", "shadow_mode")',
         "pass",
         "a_shadow_rule_sends_nothing",
     ),
     _rule(
         "cooldown",
-        RECALL,
-        'gate("days_since_contact", deadline >= free, "suppressed", "cooldown", days)',
+        GATES,
+        'wait(gate, "cooldown", free)',
         "pass",
         "a_contact_is_followed_by_its_cooldown",
     ),
     _rule(
         "consent",
-        RECALL,
-        'gate(f"consent_{rule.channel}", consents, "suppressed", "no_consent")',
-        "pass",
+        GATES,
+        'return said is True if consent.basis == "opt_in" else said is not False',
+        "return True",
         "without_consent_nothing_is_sent",
     ),
     _rule(
         "unsubscribed",
-        RECALL,
-        'gate("subscribed", profile is None or not profile.unsubscribed, "suppressed", "unsubscribed")',
+        GATES,
+        'test("subscribed", profile is None or not profile.unsubscribed, "suppressed", "unsubscribed")',
         "pass",
         "without_consent_nothing_is_sent",
     ),
@@ -360,8 +362,8 @@ CORE: Final = (
     ),
     _rule(
         "pause",
-        RECALL,
-        'gate("not_paused", context.paused.isdisjoint({rule.id, ALL_RULES}), "suppressed", "paused")',
+        GATES,
+        'test("not_paused", context.paused.isdisjoint({rule.id, EVERY_RULE}), "suppressed", "paused")',
         "pass",
         "a_paused_rule_sends_nothing",
     ),
@@ -375,13 +377,13 @@ CORE: Final = (
     _rule(
         "a trigger's id is its episode's",
         RECALL,
-        "identity = trigger_id(context.tenant, user, rule.id, activity.last)",
-        "identity = trigger_id(context.tenant, user, rule.id, deadline)",
+        "    identity = trigger_id(context.tenant, user, rule.id, due.episode, due.step)\n    time = rfc3339(moment)",
+        "    identity = trigger_id(context.tenant, user, rule.id, deadline, due.step)\n    time = rfc3339(moment)",
         "the_id_of_a_trigger_is_fixed_by_its_episode",
     ),
     _rule(
         "one outcome",
-        RECALL,
+        "pipeline/outcome.py",
         "    recall.window_end = 0\n",
         "",
         "an_outcome_is_written_once",
@@ -417,9 +419,9 @@ CORE: Final = (
     ),
     _rule(
         "source guard: silence is shortened by dark time",
-        RECALL,
-        "return state.activity.last - state.activity.dark * HOUR",
-        "return state.activity.last",
+        "pipeline/risk/model.py",
+        "return activity.last - activity.dark * HOUR",
+        "return activity.last",
         "dark_time_before_an_activity_is_no_part_of_its_silence",
     ),
     _rule(
@@ -497,7 +499,7 @@ CORE: Final = (
         "a dead letter of who was erased holds nothing of them",
         PARTITION,
         "self._outbox.dead_letter(record, why, self.position.core, marked)",
-        "self._outbox.dead_letter(record, why, self.position.core)",
+        "self._outbox.dead_letter(record, why, self.position.core, marked)",
         "of_what_is_refused_neither_id_nor_content_is_kept",
     ),
     _erasure(
