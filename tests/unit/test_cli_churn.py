@@ -1,0 +1,97 @@
+"""`rekindle fit` and `rekindle evaluate` on files."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from agents.cli import main
+from agents.exits import Exit
+from pipeline.risk import Logistic, from_json
+from pipeline.units import DAY
+from tests.unit.test_risk_evaluate import raws
+
+
+@pytest.fixture(scope="module")
+def events(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("churn") / "events.jsonl"
+    path.write_bytes(b"".join(raw.value + b"\n" for raw in raws()))
+    return path
+
+
+def rekindle(*words: str | Path) -> Result:
+    return CliRunner().invoke(main, [str(word) for word in words])
+
+
+def test_fit_writes_a_model_and_its_report(events: Path, tmp_path: Path) -> None:
+    model, report = tmp_path / "made" / "model.json", tmp_path / "fit.md"
+    told = rekindle("fit", events, "--horizon", "30d", "--out", model, "--report", report)
+    assert told.exit_code == 0, told.output
+    body = model.read_bytes()
+    name = hashlib.sha256(body).hexdigest()
+    assert f"model {name}" in told.output
+    found = from_json(body)
+    assert isinstance(found, Logistic)
+    assert found.horizon == 30 * DAY
+    assert name in report.read_text()
+    for picture in ("fit-calibration.svg", "fit-lift.svg"):
+        assert picture in report.read_text()
+        assert (tmp_path / picture).read_text().startswith("<svg")
+
+
+def test_fit_is_the_same_from_run_to_run_and_names_its_events(events: Path, tmp_path: Path) -> None:
+    out = tmp_path / "model.json"
+    words = ("fit", events, "--horizon", "30", "--model", "recency", "--out", out, "--json")
+    first = rekindle(*words)
+    body = out.read_bytes()
+    assert rekindle(*words).output == first.output
+    assert out.read_bytes() == body
+    said = json.loads(first.output)
+    assert said["hash"] == hashlib.sha256(body).hexdigest()
+    assert said["data"] == json.loads(body)["data"] == hashlib.sha256(events.read_bytes()).hexdigest()
+    assert said["intervals"]["auc"][0] < said["auc"] < said["intervals"]["auc"][1]
+
+
+def test_evaluate_compares_all_models(events: Path) -> None:
+    said = json.loads(rekindle("evaluate", events, "--horizon", "30d", "--json").output)
+    assert said["horizon"] == 30 * DAY
+    assert set(said["models"]) == {"recency", "mbg", "logistic"}
+    for figures in said["models"].values():
+        for figure in ("auc", "logloss", "ece", "lift10"):
+            low, high = figures["intervals"][figure]
+            assert 0 <= low <= high
+            assert figures[figure] >= 0
+    table = rekindle("evaluate", events, "--horizon", "30d").output
+    assert f"{said['models']['mbg']['auc']:.3f}" in table
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ((), "name files with events, or say --from-topic"),
+        (("{events}", "--from-topic"), "one of the two"),
+        (("{events}", "--horizon", "1m"), "no horizon such as 90d"),
+        (("{events}", "--horizon", "0"), "no horizon such as 90d"),
+        (("{events}", "--horizon", "280d"), "the history has to span three horizons"),
+        (("{events}", "--horizon", "400d"), "shorter than the horizon"),
+        (("{nothing}",), "no event that tells a time"),
+    ],
+)
+def test_what_can_not_be_learned_is_refused_in_a_line(
+    words: tuple[str, ...], line: str, events: Path, tmp_path: Path
+) -> None:
+    nothing = tmp_path / "nothing.jsonl"
+    nothing.write_bytes(b"{}\n")
+    told = rekindle("evaluate", *(word.format(events=events, nothing=nothing) for word in words))
+    assert told.exit_code == Exit.USAGE
+    assert line in told.output
+    assert "Traceback" not in told.output
+
+
+def test_a_file_that_can_not_be_written_is_named(events: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    told = rekindle("fit", events, "--horizon", "30d", "--model", "recency", "--out", tmp_path / "file" / "model.json")
+    assert told.exit_code == Exit.USAGE
+    assert str(tmp_path / "file") in told.output
