@@ -1,15 +1,27 @@
 """What became of a contact: whether the user came back within its goal window, in either arm."""
 
 from collections.abc import Iterator
+from typing import Final
 
-from pipeline.state import Recall
-from pipeline.sums import OUTCOMES, Fact
+import xxhash
+
+from pipeline.state import MAX_DRAWN, Recall
+from pipeline.sums import OUTCOMES, TRIALS, Fact, trials
 from pipeline.sums.base import Dims
-from pipeline.sums.outcomes import ALL_RULES, MEASURED, RECALLED, RETURNED, VALUE
+from pipeline.sums.outcomes import ALL_RULES, DECIDED, MEASURED, PERK_COST, RECALLED, RETURNED, VALUE
 from pipeline.units import DAY
 from schemas.codec import rfc3339
 from schemas.outcome import Outcome, OutcomeData
 from schemas.trigger import Arm
+
+_TRIED: Final = {
+    DECIDED: trials.USERS,
+    MEASURED: trials.MEASURED,
+    RETURNED: trials.RETURNED,
+    RECALLED: trials.RECALLED,
+    VALUE: trials.VALUE,
+    PERK_COST: trials.PERK_COST,
+}
 
 
 def arm_name(*, holdout: bool) -> Arm:
@@ -26,8 +38,28 @@ def cells(recall: Recall) -> Iterator[Dims]:
 
 
 def count(recall: Recall, facts: list[Fact], field: int, delta: int = 1) -> None:
-    """Add to a field of the contact's cells."""
+    """Add to a field of the contact's cells; a user's first contact is a trial, too."""
     facts.extend((OUTCOMES, cell, field, delta) for cell in cells(recall))
+    if field in _TRIED:
+        _try(recall, facts, _TRIED[field], delta)
+
+
+def _try(recall: Recall, facts: list[Fact], field: int, delta: int) -> None:
+    facts.extend((TRIALS, cell, field, delta) for bit, cell in enumerate(cells(recall)) if recall.first >> bit & 1)
+
+
+def note_draw(recall: Recall) -> None:
+    """Take in whether the contact that begins is the user's first under its rule and salt. Its arms are set.
+
+    Under the same salt another share draws almost the same arms, so that those who had a contact are no new evidence.
+    """
+    recall.first = 0
+    for bit, (_, rule, stratum, _) in enumerate(cells(recall)):
+        salt = str(stratum).partition("/")[2]
+        found = xxhash.xxh32_intdigest(f"{rule}/{salt}".encode())
+        if found not in recall.drawn:
+            recall.drawn = [*recall.drawn, found][-MAX_DRAWN:]
+            recall.first |= 1 << bit
 
 
 def note_return(
@@ -56,6 +88,8 @@ def close(
         count(recall, facts, RECALLED)
         if worth is not None:
             count(recall, facts, VALUE, worth[0])
+            if worth[0]:
+                _try(recall, facts, trials.PAYERS, 1)
     end = recall.window_end
     recall.window_end = 0
     recall.pending = [p for p in recall.pending if not (p.step and p.rule == recall.rule)]

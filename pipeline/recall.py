@@ -13,7 +13,7 @@ from pipeline.contacts import remember
 from pipeline.context import Context, Due, RevealedBy, Transition
 from pipeline.gates import Ruling, judge
 from pipeline.lifecycle import STAGES
-from pipeline.outcome import arm_name, count
+from pipeline.outcome import arm_name, count, note_draw
 from pipeline.perks import slot_of
 from pipeline.policy import NotActivated, PAliveBelow, RiskAbove, Rule, Silence
 from pipeline.purchases import shown
@@ -166,6 +166,7 @@ def _contact(  # noqa: PLR0917 - what a decision knows
         recall.stratum = stratum_of(share, policy.salt)
         recall.program = stratum_of(policy.holdout, policy.salt) if policy.holdout else ""
         recall.withheld = "global_holdout" in ruling.reasons
+        note_draw(recall)
         count(recall, effects.facts, DECIDED)
     remember(recall.contacts, Contact(moment, ruling.channel, identity))
     if rule.ceiling is not None:

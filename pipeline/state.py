@@ -16,6 +16,7 @@ FIRST_EPOCH: Final = 0x10000
 TOP_BUCKET: Final = 9
 MAX_ORDER_DAYS: Final = 24
 MAX_ITEMS: Final = 8
+MAX_DRAWN: Final = 16
 
 
 class Profile(msgspec.Struct, array_like=True, gc=False):
@@ -63,6 +64,9 @@ class Recall(msgspec.Struct, array_like=True, gc=False):
     measured contact: `decided_at` when it was decided, `window_end` the end of its goal window (0: the outcome is
     written), `stratum` the share and salt by which its arm was drawn; `program` and `withheld` are stratum and arm of
     the draw over all rules ("": there is none).
+
+    `drawn`: hashes of the rules and salts under which the user has had a contact, the last `MAX_DRAWN`; `first`: bits
+    of the cells (1: the rule's, 2: the one over all rules) in which the last contact is the user's first.
     """
 
     episode: int = 0
@@ -79,6 +83,8 @@ class Recall(msgspec.Struct, array_like=True, gc=False):
     withheld: bool = False
     contacts: list[Contact] = []
     pending: list[Pending] = []
+    drawn: list[int] = []
+    first: int = 0
 
 
 class Orders(msgspec.Struct, array_like=True, gc=False):

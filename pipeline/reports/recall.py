@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from pipeline.experiment import SMALLEST, Arm, Estimate, Finding, Stratum, judge
 from pipeline.reports.base import Cells, Report, Span, Table, Value, added, cells_of, share
-from pipeline.sums import OUTCOMES as SUM
+from pipeline.sums import OUTCOMES, TRIALS, Sum
 from pipeline.sums.outcomes import (
     ALL_RULES,
     BOUNCED,
@@ -12,13 +12,10 @@ from pipeline.sums.outcomes import (
     DECIDED,
     DELIVERED,
     FAILED,
-    MEASURED,
-    PERK_COST,
-    RECALLED,
-    RETURNED,
     SENT,
-    VALUE,
 )
+from pipeline.sums.outcomes import PERK_COST as ALL_PERKS
+from pipeline.sums.trials import MEASURED, PAYERS, PERK_COST, RECALLED, RETURNED, USERS, VALUE
 from pipeline.wording import FINDINGS, Language, words
 
 EACH_RULE: Final = "+"
@@ -26,57 +23,71 @@ EACH_RULE: Final = "+"
 would hang together, and that row says it.
 """
 
-_NOTHING: Final = [0] * len(SUM.fields)
+_NO_CONTACT: Final = [0] * len(OUTCOMES.fields)
+_NO_TRIAL: Final = [0] * len(TRIALS.fields)
 
 Counts = dict[str, list[int]]
-"""Arm -> the fields of the sum."""
+"""Arm -> the fields of a sum."""
+Strata = dict[str, Counts]
 
 
 def _make(cells: Cells, span: Span) -> Table:
-    rules: dict[str, dict[str, Counts]] = {}
-    for (_, rule, stratum, arm), values in cells_of(cells, SUM, span):
+    contacts, trials = (_by_rule(cells, each, span) for each in (OUTCOMES, TRIALS))
+    names = sorted(contacts.keys() - {ALL_RULES})
+    found = [(name, [contacts[name]], [trials.get(name, {})]) for name in names]
+    if ALL_RULES in contacts:
+        found.append((ALL_RULES, [contacts[ALL_RULES]], [trials.get(ALL_RULES, {})]))
+    elif len(found) > 1:
+        found.append((EACH_RULE, [contacts[name] for name in names], [trials.get(name, {}) for name in names]))
+    return Table(tuple(_row("", [], [])), [tuple(_row(*each).values()) for each in found])
+
+
+def _by_rule(cells: Cells, aggregate: Sum, span: Span) -> dict[str, Strata]:
+    rules: dict[str, Strata] = {}
+    for (_, rule, stratum, arm), values in cells_of(cells, aggregate, span):
         counts = rules.setdefault(str(rule), {}).setdefault(str(stratum), {})
         counts[str(arm)] = added(counts.get(str(arm)), values)
-    found = [(rule, list(rules[rule].items())) for rule in sorted(rules) if rule != ALL_RULES]
-    if ALL_RULES in rules:
-        found.append((ALL_RULES, list(rules[ALL_RULES].items())))
-    elif len(found) > 1:
-        found.append((EACH_RULE, [stratum for _, strata in found for stratum in strata]))
-    return Table(tuple(_row("", [])), [tuple(_row(rule, strata).values()) for rule, strata in found])
+    return rules
 
 
-def _row(rule: str, strata: list[tuple[str, Counts]]) -> dict[str, Value]:
-    drawn, treated, held = [], _NOTHING, _NOTHING
-    for stratum, counts in strata:
-        arms = counts.get("treatment", _NOTHING), counts.get("holdout", _NOTHING)
-        treated, held = added(treated, arms[0]), added(held, arms[1])
-        drawn.append(Stratum(float(stratum.partition("/")[0]), *(_arm(values) for values in arms)))
+def _row(rule: str, contacts: list[Strata], trials: list[Strata]) -> dict[str, Value]:
+    drawn, treated, held = [], _NO_TRIAL, _NO_TRIAL
+    for strata in trials:
+        for stratum, counts in strata.items():
+            arms = counts.get("treatment", _NO_TRIAL), counts.get("holdout", _NO_TRIAL)
+            treated, held = added(treated, arms[0]), added(held, arms[1])
+            drawn.append(Stratum(float(stratum.partition("/")[0]), *(_arm(values) for values in arms)))
+    reached = _NO_CONTACT
+    for strata in contacts:
+        for counts in strata.values():
+            reached = added(reached, counts.get("treatment", _NO_CONTACT))
     found = judge(drawn)
     return {
         "rule": rule,
         "verdict": found.verdict,
         "says": says(found),
         "says_zh": says(found, "zh"),
-        "treated": treated[DECIDED],
-        "held_out": held[DECIDED],
-        "open": treated[DECIDED] - treated[MEASURED] + held[DECIDED] - held[MEASURED],
-        "sent": treated[SENT],
-        "delivered": treated[DELIVERED],
-        "clicked": treated[CLICKED],
-        "bounced": treated[BOUNCED],
-        "failed": treated[FAILED],
-        "participation": share(treated[CLICKED], treated[SENT]),
-        "treated_returned": share(treated[RETURNED], treated[DECIDED]),
-        "held_out_returned": share(held[RETURNED], held[DECIDED]),
-        "treated_recalled": share(treated[RECALLED], treated[DECIDED]),
-        "held_out_recalled": share(held[RECALLED], held[DECIDED]),
+        "contacts": reached[DECIDED],
+        "sent": reached[SENT],
+        "delivered": reached[DELIVERED],
+        "clicked": reached[CLICKED],
+        "bounced": reached[BOUNCED],
+        "failed": reached[FAILED],
+        "participation": share(reached[CLICKED], reached[SENT]),
+        "treated": treated[USERS],
+        "held_out": held[USERS],
+        "open": treated[USERS] - treated[MEASURED] + held[USERS] - held[MEASURED],
+        "treated_returned": share(treated[RETURNED], treated[USERS]),
+        "held_out_returned": share(held[RETURNED], held[USERS]),
+        "treated_recalled": share(treated[RECALLED], treated[USERS]),
+        "held_out_recalled": share(held[RECALLED], held[USERS]),
         **_spread("uplift", found.uplift, 5),
         "p": _rounded(found.p),
         "ratio_low": round(found.ratio[0], 4),
         "ratio_high": None if found.ratio[1] is None else round(found.ratio[1], 4),
         **_spread("incremental_users", found.users, 1),
         **_spread("incremental_value", found.value, 0),
-        "perk_cost": treated[PERK_COST],
+        "perk_cost": reached[ALL_PERKS],
         **_spread("perk_return", _per(found.value, treated[PERK_COST]), 3),
         "mismatch_p": _rounded(found.mismatch),
         "needed": found.needed,
@@ -86,7 +97,7 @@ def _row(rule: str, strata: list[tuple[str, Counts]]) -> dict[str, Value]:
 def _arm(values: list[int]) -> Arm:
     # Intent to treat: all who were drawn, whatever became of the message; windows that are open count as not recalled
     # yet, in both arms alike.
-    return Arm(values[DECIDED], values[RECALLED], values[VALUE])
+    return Arm(values[USERS], values[RECALLED], values[VALUE], values[PAYERS])
 
 
 def _per(value: Estimate | None, cost: int) -> Estimate | None:
@@ -133,11 +144,10 @@ _TITLES: Final = {
 def _paragraph(row: dict[str, Any]) -> list[str]:
     lines = [_TITLES.get(row["rule"], row["rule"]), f"  {row['says']}"]
     still = f"; of {row['open']:,} the goal window is still open" if row["open"] else ""
-    lines.append(f"  drawn     {row['treated']:,} treated, {row['held_out']:,} held out{still}")
-    if row["sent"]:
-        parts = ("delivered", "clicked", "bounced", "failed")
-        heard = ", ".join(f"{row[part]:,} {part}" for part in parts if row[part])
-        lines.append(f"  messages  {row['sent']:,} sent{', ' if heard else ''}{heard}")
+    lines.append(f"  users     {row['treated']:,} treated, {row['held_out']:,} held out{still}")
+    parts = ("sent", "delivered", "clicked", "bounced", "failed")
+    heard = "".join(f", {row[part]:,} {part}" for part in parts if row[part])
+    lines.append(f"  contacts  {row['contacts']:,} with later ones of the same users{heard}")
     arms = [f"{_percent(row[f'{arm}_recalled'])} of the {name}" for arm, name in _ARMS if row[arm]]
     lines.append(f"  recalled  {', '.join(arms)}")
     sizes = f"sizes of the arms p {_p(row['mismatch_p'])}"
@@ -178,7 +188,7 @@ def _p(p: float) -> str:
 RECALL: Final = Report(
     "recall",
     "whether each rule, and all of them together, brought users back who would not have come",
-    (SUM,),
+    (OUTCOMES, TRIALS),
     _make,
     tell,
 )

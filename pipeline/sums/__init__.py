@@ -15,9 +15,10 @@ from pipeline.sums.outcomes import OUTCOMES
 from pipeline.sums.perks import PERKS
 from pipeline.sums.population import RISK, STAGE
 from pipeline.sums.segments import SEGMENTS
+from pipeline.sums.trials import TRIALS
 
 REGISTRY: Final[dict[str, Sum]] = {
-    s.name: s for s in (CHANNELS, GROWTH, STAGE, RISK, DECISIONS, OUTCOMES, PERKS, SEGMENTS, CALIBRATION)
+    s.name: s for s in (CHANNELS, GROWTH, STAGE, RISK, DECISIONS, OUTCOMES, PERKS, SEGMENTS, CALIBRATION, TRIALS)
 }
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "RISK",
     "SEGMENTS",
     "STAGE",
+    "TRIALS",
     "Cells",
     "Fact",
     "Sum",

@@ -63,8 +63,8 @@ EVIDENCE: Final = (
     _rule(
         "intent to treat",
         REPORT,
-        "return Arm(values[DECIDED], values[RECALLED], values[VALUE])",
-        "return Arm(values[MEASURED], values[RECALLED], values[VALUE])",
+        "return Arm(values[USERS], values[RECALLED],",
+        "return Arm(values[MEASURED], values[RECALLED],",
         "a_rule_that_works",
         suite="reports",
     ),
@@ -75,6 +75,14 @@ EVIDENCE: Final = (
         'counts = rules.setdefault(str(rule), {}).setdefault("0.1/s", {})',
         "only_arms_of_one_stratum_are_compared",
         suite="reports",
+    ),
+    _rule(
+        "a user is counted once",
+        "pipeline/outcome.py",
+        "if found not in recall.drawn:",
+        "if True:",
+        "a_user_is_a_trial_once_for_each_rule_and_salt",
+        suite="recall",
     ),
     _rule(
         "arms that hang together are not multiplied",

@@ -112,3 +112,29 @@ def test_a_user_is_recalled_again_in_the_next_silence() -> None:
 
 def _nows(start: int, end: int) -> list[Entry]:
     return [now(at(day)) for day in range(start, end + 1)]
+
+
+def test_a_user_is_a_trial_once_for_each_rule_and_salt() -> None:
+    def trials(*policies: str) -> dict[tuple[Any, ...], int]:
+        entries = [now(at(0))]
+        for n, policy in enumerate(policies):  # each of them sees two silences
+            begin = 80 * n
+            entries += [adopt(policy, appended=at(begin)), event(at(begin)), *_nows(begin + 1, begin + 39)]
+            entries += [event(at(begin + 40)), *_nows(begin + 41, begin + 79)]
+        found: dict[tuple[Any, ...], int] = {}
+        for (name, dims), cell in fold(log(*entries), *policies).cells.items():
+            if name == "trials":
+                found[dims[1:3]] = found.get(dims[1:3], 0) + cell[0]
+            elif name == "outcomes":
+                decided.append(cell[0])
+        return found
+
+    decided: list[int] = []
+    assert trials(POLICY) == {("silent", "0/test"): 1}
+    assert sum(decided) == 2
+    assert trials(POLICY, POLICY) == {("silent", "0/test"): 1}
+    assert trials(POLICY, HALF) == {("silent", "0/test"): 1}, "under the same salt the arm is almost the same"
+    other = POLICY.replace("salt: test", "salt: other")
+    assert trials(POLICY, other) == {("silent", "0/test"): 1, ("silent", "0/other"): 1}
+    overall = POLICY.replace("salt: test", "salt: test\nholdout: 0.5")
+    assert trials(overall, overall) == {("silent", "0.5/test"): 1, ("*", "0.5/test"): 1}

@@ -16,34 +16,13 @@ CELLS: dict[tuple[str, Dims], list[int]] = {
     ("growth", (12, "user")): [0, 0, 0, 0, 0],
     ("decisions", (10, "r", "send", "")): [3],
     ("decisions", (11, "r", "suppressed", "cooldown")): [1],
-    ("outcomes", (10, "r", "0.1/s", "treatment")): [
-        5_000,
-        4_990,
-        1_000,
-        900,
-        1_800_000,
-        4_990,
-        4_900,
-        200,
-        9,
-        1,
-        90_000,
-    ],
-    ("outcomes", (11, "r", "0.1/s", "treatment")): [
-        4_000,
-        3_960,
-        1_100,
-        900,
-        1_800_000,
-        3_990,
-        3_800,
-        300,
-        0,
-        0,
-        60_000,
-    ],
+    ("outcomes", (10, "r", "0.1/s", "treatment")): [6_000, 5_990, 0, 900, 1, 4_990, 4_900, 200, 9, 1, 90_000],
+    ("outcomes", (11, "r", "0.1/s", "treatment")): [4_000, 3_960, 0, 900, 1, 3_990, 3_800, 300, 0, 0, 80_000],
     ("outcomes", (11, "r", "0.1/s", "holdout")): [1_000, 1_000, 150, 100, 190_000, 0, 0, 0, 0, 0, 0],
     ("calibration", (10, "m", "65")): [10, 6, 3, 1, 603],
+    ("trials", (10, "r", "0.1/s", "treatment")): [5_000, 4_990, 1_000, 900, 890, 1_800_000, 90_000],
+    ("trials", (11, "r", "0.1/s", "treatment")): [4_000, 3_960, 1_100, 900, 880, 1_800_000, 60_000],
+    ("trials", (11, "r", "0.1/s", "holdout")): [1_000, 1_000, 150, 100, 95, 190_000, 0],
     ("stage", ("user", "active")): [7],
 }
 
@@ -88,16 +67,19 @@ def recalled(cells: dict[tuple[str, Dims], list[int]], until: int | None = None)
 
 
 def outcomes(rule: str, stratum: str, treated: tuple[int, int], held: tuple[int, int]) -> dict[Any, list[int]]:
-    """(decided, recalled) of both arms; each recalled user is worth 1,000, and costs 100 in perks."""
-    return {
-        ("outcomes", (10, rule, stratum, arm)): [n, n, k, k, 1_000 * k, *[0] * 5, 100 * k * (arm == "treatment")]
-        for arm, (n, k) in (("treatment", treated), ("holdout", held))
-    }
+    """(users, recalled) of both arms; each recalled user is worth 1,000, and costs 100 in perks."""
+    found = {}
+    for arm, (n, k) in (("treatment", treated), ("holdout", held)):
+        cost = 100 * k * (arm == "treatment")
+        found["outcomes", (10, rule, stratum, arm)] = [n, n, k, k, 1_000 * k, *[0] * 5, cost]
+        found["trials", (10, rule, stratum, arm)] = [n, n, k, k, k, 1_000 * k, cost]
+    return found
 
 
 def test_a_rule_that_works() -> None:
     row = recalled(CELLS)["r"]
     assert (row["verdict"], row["treated"], row["held_out"], row["open"]) == ("works", 9_000, 1_000, 50)
+    assert (row["contacts"], row["perk_cost"]) == (10_000, 170_000), "of all contacts, the comparison is of first ones"
     assert (row["treated_recalled"], row["held_out_recalled"], row["uplift"]) == (0.2, 0.1, 0.1)
     assert (row["incremental_users"], row["incremental_value"]) == (900, 3_600_000 - 9 * 190_000)
     assert row["perk_return"] == pytest.approx(1_890_000 / 150_000)
