@@ -7,6 +7,7 @@ import click
 
 from agents.cli.base import Group, as_json, emit, progress, run, settings_of, table
 from agents.cli.past import events, past_of, policy_option
+from agents.cli.perks import report as perks
 from agents.cli.reasons import reasons
 from agents.cli.views_base import read
 from agents.history import read_states
@@ -110,4 +111,5 @@ for _sums in REGISTRY.values():
     report.add_command(_over_sums(_sums))
 for _users in OVER_USERS.values():
     report.add_command(_over_users(_users))
+report.add_command(perks)
 report.add_command(reasons)

@@ -3,10 +3,10 @@
 import asyncio
 import getpass
 import socket
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from time import time
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from aiokafka import AIOKafkaProducer
@@ -24,6 +24,13 @@ from schemas.topics import REGISTRY, USERS
 
 HISTORY: Final = "history/"
 _PATIENCE: Final = 30.0  # s for the whole transaction
+
+
+class Draft(NamedTuple):
+    """What is to be published: bodies for the registry by their keys, and messages for the partitions."""
+
+    bodies: Mapping[str, bytes]
+    messages: Sequence[AnyControl]
 
 
 class Publication(msgspec.Struct):
@@ -48,10 +55,10 @@ async def publish_policy(settings: Settings, body: bytes) -> Publication:
     except PolicyError as error:
         raise Refusal(Exit.POLICY, f"the policy can't be used:\n{error}") from error
     now = round(time() * 1000)
-    entry = Publication(policy.hash, rfc3339(now), _whoami(), {rule.id: rule.mode for rule in policy.rules})
+    entry = Publication(policy.hash, rfc3339(now), whoami(), {rule.id: rule.mode for rule in policy.rules})
     key = f"{HISTORY}{now:013d}-{policy.hash[:12]}"
     bodies = {f"policy/{policy.hash}": body, key: encode_json(entry)}
-    await _publish(settings, bodies, [Adopt(policy=policy.hash)])
+    await publish(settings, Draft(bodies, [Adopt(policy=policy.hash)]))
     entry.key = key
     return entry
 
@@ -67,12 +74,12 @@ async def publish_control(
     Raises:
         Refusal: as `publish_policy`.
     """
-    return await _publish(settings, {}, [message], partitions)
+    return await publish(settings, Draft({}, [message]), partitions)
 
 
 async def publish_skip(settings: Settings, skip: Skip) -> None:
     """Enter into the registry that a record is to be passed over; a worker that starts from now on knows it."""
-    await _publish(settings, {f"skip/{skip.partition}/{skip.offset}": encode_json(skip)}, [])
+    await publish(settings, Draft({f"skip/{skip.partition}/{skip.offset}": encode_json(skip)}, []))
 
 
 async def read_registry(settings: Settings) -> dict[str, bytes]:
@@ -93,12 +100,22 @@ def history(registry: Mapping[str, bytes]) -> list[Publication]:
     return found
 
 
-async def _publish(
+async def publish(
     settings: Settings,
-    bodies: Mapping[str, bytes],
-    messages: Sequence[AnyControl],
+    draft: Draft | Callable[[], Awaitable[Draft]],
     partitions: Collection[int] | None = None,
 ) -> list[int]:
+    """Publish a draft in one transaction: its messages go to the given partitions of the user topic (None: to all).
+
+    A draft that is made from what was published before is given as a function. It is called once every earlier
+    publisher is shut out: what it reads, and nothing that comes in between, is what the draft follows.
+
+    Returns:
+        The partitions.
+
+    Raises:
+        Refusal: no broker or topic; another publisher came in between. Nothing is visible then.
+    """
     users, registry = settings.topic(USERS.name), settings.topic(REGISTRY.name)
     identity = publisher_id(settings.app_id, settings.topic_prefix)
     options = client_options(settings)
@@ -117,10 +134,11 @@ async def _publish(
     try:
         async with asyncio.timeout(_PATIENCE):
             await producer.start()
+            made = draft if isinstance(draft, Draft) else await draft()
             async with producer.transaction():
-                for key, body in bodies.items():
+                for key, body in made.bodies.items():
                     sent.append(await producer.send(registry, body, key.encode(), partition=0))
-                for message in messages:
+                for message in made.messages:
                     headers = control_headers(str(type(message).__struct_config__.tag))
                     value = encode_json(message)
                     sent += [
@@ -151,7 +169,8 @@ def _reason(error: KafkaError, sent: Sequence[asyncio.Future[Any]]) -> BaseExcep
     return next((found for found in failed if found is not None and not isinstance(found, InvalidTxnState)), error)
 
 
-def _whoami() -> str:
+def whoami() -> str:
+    """Who publishes, for the history."""
     try:
         return f"{getpass.getuser()}@{socket.gethostname()}"
     except (OSError, KeyError):  # a container may have a user id without a name

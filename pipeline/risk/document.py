@@ -67,11 +67,16 @@ class Fitted(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field=
 _decoder: Final[msgspec.json.Decoder[AnyModel | Fitted]] = msgspec.json.Decoder(AnyModel | Fitted)
 
 
-def from_json(body: bytes) -> ChurnModel:
-    """The model of `ChurnModel.to_json` or of `Fitted.to_json`.
+def read(body: bytes) -> AnyModel | Fitted:
+    """The inverse of `ChurnModel.to_json` and of `Fitted.to_json`.
 
     Raises:
         ValueError: no such model, or of a form that this release doesn't know; the message says what is wrong.
     """
-    found = _decoder.decode(body)
+    return _decoder.decode(body)
+
+
+def from_json(body: bytes) -> ChurnModel:
+    """The model alone; see `read`."""
+    found = read(body)
     return found.model if isinstance(found, Fitted) else found

@@ -1,0 +1,118 @@
+"""`rekindle model`: the churn model that partitions tell the risk by, published, listed, rolled back, retired."""
+
+from pathlib import Path
+
+import click
+import msgspec
+
+from agents.cli.base import Group, as_json, emit, run, settings_of, table
+from agents.exits import Exit, Refusal
+from agents.kafka.adopt import ModelEntry, describe, model_history, publish_model
+from agents.kafka.publish import read_registry
+from agents.settings import Settings
+from pipeline.risk.document import Span
+from pipeline.units import DAY
+from schemas.codec import rfc3339
+
+
+@click.group(cls=Group)
+def model() -> None:
+    """Publish, list and roll back the churn model."""
+
+
+@model.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@as_json
+@click.pass_context
+def publish(ctx: click.Context, *, file: Path, as_json: bool) -> None:
+    """Make every partition tell the risk by FILE, as `rekindle fit` wrote it, from its next record on, all or none.
+
+    Rules by `risk_above` are due by it from then on; what by its word lies before that is passed over.
+    """
+    body = file.read_bytes()
+    try:
+        describe(body)
+    except Refusal as refusal:
+        raise Refusal(refusal.code, f"nothing was published: {file}: {refusal.line}") from refusal
+    _publish(settings_of(ctx), body, as_json=as_json)
+
+
+@model.command("list")
+@as_json
+@click.pass_context
+def show(ctx: click.Context, *, as_json: bool) -> None:
+    """What was published, the latest last, with held-out figures of the fit; `report calibration` has those of now."""
+    settings = settings_of(ctx)
+    entries = model_history(run(settings, read_registry(settings)))
+    if as_json:
+        emit([msgspec.to_builtins(entry) for entry in entries])
+    elif not entries:
+        click.echo("no model was published yet: rules by risk_above are never due")
+    else:
+        columns = ("model", "published", "by", "kind", "horizon", "AUC", "ECE", "trained on")
+        table(columns, [_row(entry) for entry in entries])
+
+
+@model.command()
+@click.argument("digest", metavar="[HASH]", required=False)
+@as_json
+@click.pass_context
+def rollback(ctx: click.Context, *, digest: str | None, as_json: bool) -> None:
+    """Publish an earlier model again: that of HASH (its beginning is enough), else the one before the current."""
+    settings = settings_of(ctx)
+    registry = run(settings, read_registry(settings))
+    entries = model_history(registry)
+    if not entries:
+        raise Refusal(Exit.USAGE, "no model was published yet: there is nothing to go back to")
+    current = entries[-1].model
+    hashes = list(dict.fromkeys(entry.model for entry in reversed(entries) if entry.model))
+    wanted = [h for h in hashes if (h.startswith(digest.lower()) if digest else h != current)]
+    if not wanted or (digest and len(wanted) > 1):
+        reason = f"more than one begins with {digest}" if wanted else "there is no other"
+        raise Refusal(Exit.USAGE, f"no single model to go back to: {reason}; see `rekindle model list`")
+    body = registry.get(f"model/{wanted[0]}")
+    if body is None:
+        raise Refusal(Exit.POLICY, f"the registry has lost the body of {wanted[0]}; publish its file instead")
+    _publish(settings, body, as_json=as_json)
+
+
+@model.command()
+@click.pass_context
+def retire(ctx: click.Context) -> None:
+    """End the use of a model: rules by `risk_above` are due no more. Scores that wait still get their truth."""
+    settings = settings_of(ctx)
+    run(settings, publish_model(settings, None))
+    click.echo("no model is used any more; every partition knows it from its next record on")
+
+
+def _publish(settings: Settings, body: bytes, *, as_json: bool) -> None:
+    entry = run(settings, publish_model(settings, body))
+    if as_json:
+        emit(msgspec.to_builtins(entry))
+        return
+    click.echo(f"published {entry.model}; every partition tells the risk by it from its next record on")
+    click.echo(f"{entry.kind}: P(no event within {_days(entry.horizon)}); {_figures(entry)}")
+
+
+def _row(entry: ModelEntry) -> tuple[str, ...]:
+    if not entry.model:
+        return ("none", entry.at, entry.by, *["-"] * 5)
+    return (
+        *(entry.model[:12], entry.at, entry.by, entry.kind, _days(entry.horizon)),
+        *("-" if figure is None else f"{figure:.3f}" for figure in (entry.auc, entry.ece)),
+        _span(entry.trained),
+    )
+
+
+def _figures(entry: ModelEntry) -> str:
+    if entry.auc is None or entry.ece is None:
+        return "it does not say how good it is"
+    return f"held out AUC {entry.auc:.3f}, ECE {entry.ece:.3f}; trained on {_span(entry.trained)}"
+
+
+def _span(trained: Span | None) -> str:
+    return "-" if trained is None else f"{rfc3339(trained.first)[:10]} to {rfc3339(trained.last)[:10]}"
+
+
+def _days(horizon: int) -> str:
+    return f"{horizon / DAY:g} days"

@@ -1,0 +1,179 @@
+"""Publishing churn models and leases of perks: bodies under their hash, a history, and an adopt message to all."""
+
+from collections.abc import Mapping
+from hashlib import sha256
+from time import time
+from typing import Final, TypeVar
+
+import msgspec
+
+from agents.exits import Exit, Refusal
+from agents.kafka.connection import client_options
+from agents.kafka.publish import Draft, publish, read_registry, whoami
+from agents.kafka.publish import history as policies
+from agents.kafka.read import open_logs
+from agents.settings import Settings
+from pipeline.leases import Grant, grants
+from pipeline.policy import Policy, PolicyError, parse
+from pipeline.risk.document import Fitted, Span, read
+from pipeline.sums import PERKS, merge
+from pipeline.sums.base import Dims, decode_key
+from schemas.codec import decode_lease, encode_json, rfc3339
+from schemas.control import Adopt, Lease
+from schemas.topics import STATE
+
+MODELS: Final = "models/"
+LEASES: Final = "leases/"
+
+_decode_cell = msgspec.msgpack.Decoder(list[int]).decode
+E = TypeVar("E", bound=msgspec.Struct)
+
+
+class ModelEntry(msgspec.Struct):
+    """Body of a registry entry `models/...`: which model ("": the use of one ended), when (RFC 3339) and by whom; its
+    kind, horizon (ms), and, of a fitted one, its held-out AUC and ECE, the snapshots that it learned from, its data.
+    """
+
+    model: str
+    at: str
+    by: str
+    kind: str = ""
+    horizon: int = 0
+    auc: float | None = None
+    ece: float | None = None
+    trained: Span | None = None
+    data: str = ""
+
+
+class LeaseEntry(msgspec.Struct):
+    """Body of a registry entry `leases/...`: which lease, when (RFC 3339) and by whom, and how much of each perk."""
+
+    lease: str
+    at: str
+    by: str
+    leased: dict[str, int]
+
+
+def describe(body: bytes) -> ModelEntry:
+    """A model's entry, not dated yet.
+
+    Raises:
+        Refusal: it is no model that this release can read.
+    """
+    try:
+        found = read(body)
+    except ValueError as error:
+        raise Refusal(Exit.POLICY, f"the model can't be used: {error}") from error
+    model = found.model if isinstance(found, Fitted) else found
+    entry = ModelEntry(sha256(body).hexdigest(), "", "", model.name, model.horizon)
+    if isinstance(found, Fitted):
+        entry.auc, entry.ece = found.held_out.auc.value, found.held_out.ece.value
+        entry.trained, entry.data = found.trained, found.data
+    return entry
+
+
+async def publish_model(settings: Settings, body: bytes | None) -> ModelEntry:
+    """Publish a churn model, or (None) end the use of one, in one transaction.
+
+    Raises:
+        Refusal: as `describe` and `agents.kafka.publish.publish`.
+    """
+    entry = ModelEntry("", "", "") if body is None else describe(body)
+    key, entry.at, entry.by = _dated(MODELS, entry.model)
+    bodies = {} if body is None else {f"model/{entry.model}": body}
+    await publish(settings, Draft(bodies | {key: encode_json(entry)}, [Adopt(model=entry.model)]))
+    return entry
+
+
+def model_history(registry: Mapping[str, bytes]) -> list[ModelEntry]:
+    """What was published, in this order; the last one is what the partitions adopt."""
+    return _entries(registry, MODELS, ModelEntry)
+
+
+def last_lease(registry: Mapping[str, bytes]) -> dict[str, list[int]]:
+    """Perk -> what was leased to each slot in all, as published last; empty before the first time.
+
+    Raises:
+        Refusal: the registry has lost it.
+    """
+    entries = _entries(registry, LEASES, LeaseEntry)
+    if not entries:
+        return {}
+    body = registry.get(f"lease/{entries[-1].lease}")
+    if body is None:
+        raise Refusal(Exit.POLICY, f"the registry has lost the lease {entries[-1].lease}; restore it from a snapshot")
+    return decode_lease(body).perks
+
+
+def current_policy(registry: Mapping[str, bytes]) -> Policy:
+    """The policy that was published last.
+
+    Raises:
+        Refusal: there is none, or it can't be read.
+    """
+    entries = policies(registry)
+    body = registry.get(f"policy/{entries[-1].policy}") if entries else None
+    if body is None:
+        raise Refusal(Exit.POLICY, "no policy was published yet; see `rekindle policy publish`")
+    try:
+        return parse(body, name=entries[-1].policy[:12])
+    except PolicyError as error:
+        raise Refusal(Exit.POLICY, f"the published policy can't be read: {error}") from error
+
+
+async def read_spent(settings: Settings) -> dict[tuple[str, Dims], list[int]]:
+    """The cells of the sum `perks`, over all partitions, as committed. Raises Refusal."""
+    name = settings.topic(STATE.name)
+    partials: list[dict[tuple[str, Dims], list[int]]] = []
+    async with open_logs(client_options(settings)) as logs:
+        for number, start in sorted((await logs.starts(name)).items()):
+            rows: dict[bytes, bytes] = {}
+            await logs.read_table(name, rows, {number: start})
+            wanted = f"s{PERKS.name}\x1f".encode()
+            partials.append({decode_key(k[1:]): _decode_cell(v) for k, v in rows.items() if k.startswith(wanted)})
+    return merge(partials)
+
+
+async def plan_lease(settings: Settings) -> dict[str, Grant]:
+    """Perk -> what would be leased now. Raises Refusal."""
+    registry = await read_registry(settings)
+    spent = await read_spent(settings)
+    return grants(current_policy(registry).perks, last_lease(registry), spent)
+
+
+async def publish_lease(settings: Settings) -> dict[str, Grant]:
+    """Lease more of each budget, in one transaction; nothing is published if there is nothing to lease.
+
+    Raises:
+        Refusal: as `plan_lease` and `agents.kafka.publish.publish`.
+    """
+    spent = await read_spent(settings)
+    planned: dict[str, Grant] = {}
+
+    async def draft() -> Draft:
+        """What was leased is read after earlier publishers are shut out, so that nothing is leased twice."""
+        registry = await read_registry(settings)
+        before = last_lease(registry)
+        planned.update(grants(current_policy(registry).perks, before, spent))
+        after = before | {perk: list(grant.slots) for perk, grant in planned.items()}
+        if after == before:
+            return Draft({}, [])
+        body = encode_json(Lease(after))
+        digest = sha256(body).hexdigest()
+        key, at, by = _dated(LEASES, digest)
+        entry = LeaseEntry(digest, at, by, {perk: sum(slots) for perk, slots in after.items()})
+        return Draft({f"lease/{digest}": body, key: encode_json(entry)}, [Adopt(lease=digest)])
+
+    await publish(settings, draft)
+    return planned
+
+
+def _dated(prefix: str, digest: str) -> tuple[str, str, str]:
+    """Key of a history entry, when, and by whom."""
+    now = round(time() * 1000)
+    return f"{prefix}{now:013d}-{digest[:12] or 'none'}", rfc3339(now), whoami()
+
+
+def _entries(registry: Mapping[str, bytes], prefix: str, kind: type[E]) -> list[E]:
+    decode = msgspec.json.Decoder(kind).decode
+    return [decode(body) for key, body in registry.items() if key.startswith(prefix)]
