@@ -25,11 +25,14 @@ from agents.replay import few_collections
 from agents.restore import last_sent, refuse_unready, restore
 from agents.settings import Settings
 from agents.snapshot import Part, Table, check, origin_of, read, registry_of, write_manifest, write_part
+from pipeline.erasure import Mark
 from pipeline.partition import Partition
 from pipeline.position import Position
 from pipeline.records import Output
-from schemas.topics import OUTPUTS, REGISTRY, STATE, TRIGGERS, USERS
+from schemas.erasure import Erasure
+from schemas.topics import ERASURES, OUTPUTS, REGISTRY, STATE, TRIGGERS, USERS
 
+_erasure = msgspec.json.Decoder(Erasure).decode
 _NAMED = 5  # differences that a refusal names
 
 Missing = Literal["refuse", "leave", "send"]
@@ -108,6 +111,9 @@ async def _fold(
     earliest = await _refuse_log(settings, number, position, end)
     sent = _Sent() if settings.accept_gap else await _sent(settings, logs, number, begin)
     missing: list[tuple[str, Output]] = []
+    if earliest > begin:  # the certificates outlast the log
+        partition.forget(await _lost_erasures(settings, logs, number, range(begin, earliest)))
+        missing += _taken(partition, table, sent)
     users = settings.topic(USERS.name)
     async for _, records in logs.read(users, {number: max(begin, earliest)}, {number: end}):
         for _ in partition.fold(records):
@@ -136,6 +142,19 @@ async def _refuse_log(settings: Settings, number: int, position: Position, end: 
         what = "a newer snapshot is needed" if position.offset >= 0 else "a snapshot is needed (--from)"
         raise Refusal(Exit.GAP, f"{line}; {what}, or --accept-gap, which forgets what they said")
     return source.earliest
+
+
+async def _lost_erasures(settings: Settings, logs: Logs, number: int, lost: range) -> dict[bytes, Mark]:
+    """Marks of those whose erasure was one of the records that are lost."""
+    topic, found = settings.topic(ERASURES.name), {}
+    starts, ends = await logs.starts(topic), await logs.ends(topic)
+    async for _, records in logs.read(topic, {number: starts[number]}, {number: ends[number]}):
+        for record in records:
+            data = _erasure(record.value).data
+            if data.offset in lost:
+                applied = _ms(data.applied_at)
+                found[bytes.fromhex(data.mark)] = Mark(_ms(data.erased_until), data.offset, applied, last=applied)
+    return found
 
 
 @dataclass
@@ -210,7 +229,11 @@ def _note(
 
 def _expired(trigger: bytes, clock: int) -> bool:
     expires: Any = msgspec.json.decode(trigger)["data"]["expires_at"]
-    return datetime.fromisoformat(expires).timestamp() * 1000 <= clock
+    return _ms(expires) <= clock
+
+
+def _ms(text: str) -> int:
+    return round(datetime.fromisoformat(text).timestamp() * 1000)
 
 
 def _refuse_differences(rebuilt: Rebuilt) -> None:

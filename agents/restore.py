@@ -19,7 +19,7 @@ from agents.settings import Settings
 from agents.snapshot import Manifest, check, read, registry_of
 from pipeline.position import Position
 from pipeline.records import Output
-from schemas.topics import OUTPUTS, REGISTRY, STATE, USERS
+from schemas.topics import ERASURES, OUTPUTS, REGISTRY, STATE, USERS
 
 _SECONDS_PER_MIB: Final = 2.0  # allowed for a transaction, a minute at least
 _MOST_SECONDS: Final = 900.0  # the brokers' own limit, unless transaction.max.timeout.ms says otherwise
@@ -42,7 +42,7 @@ async def restore(settings: Settings, folder: Path, *, unsent: Unsent | None = N
     Args:
         settings: the deployment; `accept_gap` allows records behind the snapshot to be gone.
         folder: a snapshot.
-        unsent: messages to write in the same transaction.
+        unsent: messages to write in the same transaction, of a rebuild; None: this is none.
 
     Raises:
         Refusal: the snapshot is damaged or does not belong to this log, or the deployment is not ready for it. Nothing
@@ -61,7 +61,7 @@ async def restore(settings: Settings, folder: Path, *, unsent: Unsent | None = N
         async with one_transaction(options, f"{settings.app_id}-{state}-restore", seconds=seconds) as bulk:
             await _refuse_state(logs, state)
             async for number, position in _positions(folder, manifest):
-                await _refuse_foreign(settings, logs, number, position)
+                await _refuse_foreign(settings, logs, number, position, rebuilt=unsent is not None)
             ends = await logs.ends(state)
             for part in manifest.parts:
                 await bulk.append(state, part.partition, _entries(read(folder, part.file)))
@@ -102,7 +102,7 @@ async def _refuse_state(logs: Logs, state: str) -> None:
         raise Refusal(Exit.TOPICS, f"{line} and run: rekindle topics create")
 
 
-async def _refuse_foreign(settings: Settings, logs: Logs, number: int, position: Position) -> None:
+async def _refuse_foreign(settings: Settings, logs: Logs, number: int, position: Position, *, rebuilt: bool) -> None:
     """The partition's log has to be the one that was folded, and nothing may have been sent from behind the position:
     workers would send it again.
     """
@@ -114,7 +114,9 @@ async def _refuse_foreign(settings: Settings, logs: Logs, number: int, position:
         check_source(where, settings.topic(STATE.name), offset, last, source, accept_gap=settings.accept_gap)
     next_record = max(offset, source.earliest)
     for topic in OUTPUTS:
-        if (sent := await last_sent(settings, logs, topic.name, number)) >= next_record:
+        # An erasure whose record is lost is made up for by a rebuild only.
+        first = max(offset, 0) if topic is ERASURES and not rebuilt else next_record
+        if (sent := await last_sent(settings, logs, topic.name, number)) >= first:
             line = (
                 f"the snapshot stands at record {offset} of {where}, and {settings.topic(topic.name)} has what record"
             )

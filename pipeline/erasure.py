@@ -89,16 +89,17 @@ class Marks:
         if found is not None:
             mark.refused = found.mark.refused
             mark.last = max(appended, found.mark.last)
-        self._put(name, mark)
+        self.put(name, mark)
         return Marked(name, mark)
 
     def refuse(self, found: Marked, appended: int) -> None:
         """A record of before the erasure came after it."""
         found.mark.refused += 1
         found.mark.last = max(found.mark.last, appended)
-        self._put(*found)
+        self.put(*found)
 
-    def _put(self, name: bytes, mark: Mark) -> None:
+    def put(self, name: bytes, mark: Mark) -> None:
+        """Set a mark."""
         self._marks[name] = encode_mark(mark)
         self._changed.add(name)
 

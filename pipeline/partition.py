@@ -18,7 +18,7 @@ from pipeline.admission import Channels, Rejection, admit
 from pipeline.context import EVERY_RULE, Context, Transition
 from pipeline.control import is_control, read_control
 from pipeline.deadlines import NEVER, Wheel
-from pipeline.erasure import Marks, WrongKey, check_value
+from pipeline.erasure import Mark, Marks, WrongKey, check_value
 from pipeline.guard import Guard
 from pipeline.outbox import Outbox
 from pipeline.perks import SLOTS, Purse
@@ -27,9 +27,9 @@ from pipeline.position import Position, check_core, decode_position, encode_posi
 from pipeline.records import Commit, CoreError, MissingBody, Record, UnknownVersion, UnreadableBody
 from pipeline.risk import ChurnModel, from_json
 from pipeline.state import UserState, decode_row, encode_row, schedule_of
-from pipeline.sums import Cells
+from pipeline.sums import Cells, Fact
 from pipeline.units import DAY, HOUR
-from pipeline.user import Deadline, Happening, earliest_wake, step, withdraws_consent
+from pipeline.user import Deadline, Happening, earliest_wake, leave, step, withdraws_consent
 from schemas.codec import DECODE_ERRORS, decode_lease, decode_skip
 from schemas.control import CONTROL_KEY, Adopt, Domain, Gap, Hold, Pause, Release, Resume, Tick
 from schemas.partitioner import partition_of
@@ -178,6 +178,20 @@ class Partition:
         self._use_lease(position.lease)
         for key in rows:
             self.wheel.put(max(self._due_hour(key), position.next_hour), key)
+
+    def forget(self, erased: Mapping[bytes, Mark]) -> None:
+        """Erase users by marks whose records were lost before they were folded: of a restored state, before the rest of
+        the log.
+        """
+        for name, mark in erased.items():
+            self.marks.put(name, mark)
+        for key, state in list(self.states()):
+            found = self.marks.find(key)
+            if found is not None and found.name in erased and state.activity.last <= found.mark.until:
+                facts: list[Fact] = []
+                leave(state, found.mark.until // DAY, facts)
+                self.cells.add(facts)
+                self._hot[key] = None
 
     # -- folding
 

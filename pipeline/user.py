@@ -86,11 +86,11 @@ def step(state: UserState, item: Happening | Deadline, context: Context) -> Tran
         return effects
 
     if item.kind == "delete":
-        _leave(state, item.time // DAY, effects.facts)
+        leave(state, item.time // DAY, effects.facts)
         effects.state = None
         return effects
     if item.known and not state.known:  # the id turns out to be a user's: the visitor becomes a new user
-        _leave(state, item.time // DAY, effects.facts)
+        leave(state, item.time // DAY, effects.facts)
         state = effects.state = UserState(seen=state.seen, activity=Activity(erased=state.activity.erased))
     if state.known and (item.traits is not None or not item.active):  # nobody without a userId is ever sent to
         _update_profile(state, item)
@@ -228,7 +228,7 @@ def settle(
     if not state.known:
         if start + VISITOR_EXPIRES >= effective or revealed_by != "clock":
             return False
-        _leave(state, (start + VISITOR_EXPIRES + shift) // DAY, facts)
+        leave(state, (start + VISITOR_EXPIRES + shift) // DAY, facts)
         return True
     stages = context.policy.lifecycle
     due: list[tuple[int, int, int, int | Due]] = []
@@ -344,7 +344,7 @@ def _rate(state: UserState, bucket: int, facts: list[Fact]) -> None:
         state.risk = bucket
 
 
-def _leave(state: UserState, day: int, facts: list[Fact]) -> None:
+def leave(state: UserState, day: int, facts: list[Fact]) -> None:
     """The row goes: the stocks lose it."""
     if state.stage == UNSEEN:
         return

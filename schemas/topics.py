@@ -95,6 +95,7 @@ OUTPUTS: Final = (TRIGGERS, DECISIONS, OUTCOMES, SEGMENTS, DEADLETTERS, ERASURES
 PERSONAL: Final = (USERS, TRIGGERS, DECISIONS, OUTCOMES, SEGMENTS, DEADLETTERS, STATE)
 """Those that name users."""
 
+_FOR_EVER: Final = 36_525 * _DAY
 _SLACK: Final = 2 * 3_600_000  # ms; a segment is closed by the next record (a tick), and brokers look every few minutes
 
 
@@ -105,11 +106,11 @@ def gone_within(settings: Mapping[str, str]) -> int | None:
     table first loses the old values, at the latest after `max.compaction.lag.ms`; then it keeps the tombstone, which
     names the key, for `delete.retention.ms`, and loses it in the compaction after that.
     """
-    value = {name: int(settings.get(name, -1)) for name in ("retention.ms", "segment.ms")}
-    if "delete" in settings["cleanup.policy"]:
-        return None if min(value.values()) < 0 else sum(value.values()) + _SLACK
-    lag, kept = int(settings["max.compaction.lag.ms"]), int(settings["delete.retention.ms"])
-    return 2 * lag + kept + _SLACK
+    names: tuple[str, ...] = ("retention.ms", "segment.ms")
+    if "delete" not in settings["cleanup.policy"]:
+        names = ("max.compaction.lag.ms", "max.compaction.lag.ms", "delete.retention.ms")
+    values = [int(settings[name]) for name in names]
+    return sum(values) + _SLACK if min(values) >= 0 and max(values) < _FOR_EVER else None
 
 
 COMPLETE_WITHIN: Final = max(

@@ -36,6 +36,8 @@ COMMANDS: Final = {
     "backtest": ("backtest", "What a policy would have done with a history: figures, a sweep, a picture."),
     "fit": ("churn", "Learn a churn model from a history; its figures out of time, its pictures."),
     "evaluate": ("churn", "Compare all churn models on a history, out of time."),
+    "erase": ("erase", "Forget a user, with a certificate; nothing of before comes back."),
+    "certificate": ("erase", "Show how far the erasure of a user has come."),
     "dump": ("dump", "Write all topics to files."),
     "snapshot": ("snapshot", "Write the state and the registry to files; verify such files."),
     "restore": ("snapshot", "Write a snapshot into an empty deployment."),

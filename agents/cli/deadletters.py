@@ -86,6 +86,8 @@ def replay(ctx: click.Context, *, reason: str | None, backfill: bool, file: Path
                     continue  # a trigger, and it has expired
                 if (told["stage"] == "ingest") != (mapping is not None):
                     continue
+                if not record.value and told["reason"] != "tombstone":
+                    continue  # of somebody who was erased: nothing of it was kept
                 if "sha256" in told:
                     refused.append((told, "only the beginning of it was kept"))
                     continue

@@ -7,6 +7,7 @@ import msgspec
 
 from agents.files import text_of
 from schemas.decision import Decision
+from schemas.erasure import Erasure
 from schemas.outcome import Outcome, OutcomeData
 from schemas.segment import SegmentChange, SegmentData
 from schemas.trigger import Gate, RecallData, Trigger
@@ -14,6 +15,7 @@ from schemas.trigger import Gate, RecallData, Trigger
 _trigger = msgspec.json.Decoder(Trigger).decode
 _decision = msgspec.json.Decoder(Decision).decode
 _outcome = msgspec.json.Decoder(Outcome).decode
+_erasure = msgspec.json.Decoder(Erasure).decode
 _segment = msgspec.json.Decoder(SegmentChange).decode
 
 _SAID = {
@@ -67,6 +69,10 @@ def describe(topic: str, record: Any) -> str:
         change = _segment(record.value)
         name = f"the tier {change.data.segment}" if change.data.kind == "tier" else change.data.segment
         return f"{_minute(change.time)}  {change.subject}  {change.data.change}s {name}{_tested(change.data)}"
+    if topic == "erasures":
+        done = _erasure(record.value).data
+        ends = f"gone from all topics by {_minute(done.complete_by)}"
+        return f"{_minute(done.applied_at)}  {done.mark}: erased until {_minute(done.erased_until)}; {ends}"
     told = headers_of(record)
     key = (record.key or b"").decode("utf-8", "replace")
     return (

@@ -152,6 +152,24 @@ def check_topics(client: Mapping[str, Any], prefix: str) -> list[Difference]:
     return differences
 
 
+def topic_settings(client: Mapping[str, Any], prefix: str, topics: Sequence[Topic]) -> dict[str, dict[str, str]]:
+    """The settings of topics as they are on the broker, by their names without the prefix.
+
+    Raises:
+        Refusal: no broker, or they may not be described.
+    """
+    with admin_client(client) as admin:
+        resources = [ConfigResource(ConfigResourceType.TOPIC, prefix + topic.name) for topic in topics]
+        found = admin.describe_configs(resources, config_filter="all").get("topic", {})
+    settings = {}
+    for topic in topics:
+        if not (told := found.get(prefix + topic.name)):
+            line = f"the settings of {prefix}{topic.name} can't be described: is DescribeConfigs granted?"
+            raise Refusal(Exit.TOPICS, line)
+        settings[topic.name] = {name: str(entry.get("value")) for name, entry in told.items()}
+    return settings
+
+
 def refuse_differences(differences: Sequence[Difference]) -> None:
     """Nothing if there are none.
 

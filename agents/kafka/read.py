@@ -64,6 +64,18 @@ class Logs:
         """The offset up to which no transaction is open: where whole transactions end, if there is one producer."""
         return _by_number(await self._committed.end_offsets(await self._all(topic)))
 
+    async def reach_back(self, topic: str, moment: int) -> int:
+        """How many partitions still hold a record that was appended until `moment` (ms)."""
+        places = await self._all(topic)
+        starts = await self._bounds.beginning_offsets(places)
+        ends = await self._bounds.end_offsets(places)
+        later = await self._bounds.offsets_for_times(dict.fromkeys(places, moment + 1))
+        found = 0
+        for tp in places:
+            first = later[tp]
+            found += starts[tp] < (ends[tp] if first is None else first.offset)
+        return found
+
     async def cluster(self) -> str:
         """The cluster's id."""
         return str((await self._admin.describe_cluster())["cluster_id"])

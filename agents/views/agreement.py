@@ -1,7 +1,7 @@
 """Whether the views show what the topics hold: rows, positions, sums, decisions, read and worked out anew."""
 
 import asyncio
-from collections import Counter, defaultdict
+from collections import Counter
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, Final
@@ -15,7 +15,6 @@ from agents.settings import Settings
 from agents.views.connection import redis_client
 from agents.views.keys import Names, root_of
 from agents.views.recent import PER_USER, Entry, Place, read_entry
-from pipeline.position import decode_position
 from pipeline.state import decode_row
 from pipeline.sums import REGISTRY as SUMS
 from pipeline.sums import merge
@@ -31,12 +30,9 @@ _decode_cell = msgspec.msgpack.Decoder(list[int]).decode
 
 @dataclass
 class _Held:
-    """What Kafka holds. `tables`: the latest state by partition; `removed`: user -> how far the source was folded when
-    their row was last removed.
-    """
+    """What Kafka holds. `tables`: the latest state by partition."""
 
     tables: dict[int, dict[bytes, bytes]]
-    removed: dict[bytes, int] = field(default_factory=dict)
     bodies: dict[bytes, bytes] = field(default_factory=dict)
     decisions: list[Entry] = field(default_factory=list)
 
@@ -80,15 +76,8 @@ async def _read(settings: Settings) -> _Held:
     async with open_logs(client_options(settings)) as logs:
         state, decisions = settings.topic(STATE.name), settings.topic(DECISIONS.name)
         held = _Held({number: {} for number in range(await logs.count(state))})
-        gone: dict[int, set[bytes]] = defaultdict(set)
         async for number, records in logs.read(state, await logs.starts(state), await logs.ends(state)):
             fold_table(held.tables[number], records)
-            for record in records:
-                if record.value is None:
-                    gone[number].add(record.key[1:])
-                elif record.key == b"p":  # the last of its transaction
-                    offset = decode_position(record.value).offset
-                    held.removed |= dict.fromkeys(gone.pop(number, ()), offset)
         bodies = await logs.registry(settings.topic(REGISTRY.name))
         held.bodies = {key.encode(): body for key, body in bodies.items() if key.startswith("policy/")}
         async for number, records in logs.read(decisions, await logs.starts(decisions), await logs.ends(decisions)):
@@ -134,30 +123,25 @@ async def _sums(redis: Any, names: Names, held: _Held) -> list[str]:
 
 
 async def _decisions(redis: Any, names: Names, held: _Held, most: int) -> list[str]:
-    """The last `most`, and of each user the last few. Who was erased has none, unless they are there again by an event
-    of before: then nothing tells whether an older decision is of theirs, and it may be shown or not.
-    """
+    """The last `most`, and of each user the last few; of who was erased none, and none of before if they came again."""
     firsts = {
         key: rfc3339(decode_row(row).activity.first)
         for table in held.tables.values()
         for key, row in _rows(table, b"u").items()
     }
     wanted: dict[bytes, bytes] = {}
-    allowed: dict[bytes, bytes] = {}
     of_user: Counter[bytes] = Counter()
     for entry in sorted(held.decisions, key=lambda entry: entry.place, reverse=True)[:most]:
         if entry.user not in firsts or entry.started < firsts[entry.user]:
             continue
         of_user[entry.user] += 1
         if of_user[entry.user] <= PER_USER:
-            allowed[entry.place.encode()] = entry.document
-            if entry.source >= held.removed.get(entry.user, -1):
-                wanted[entry.place.encode()] = entry.document
+            wanted[entry.place.encode()] = entry.document
     shown = await redis.hgetall(names("documents"))
     found = []
     if missing := sum(shown.get(place) != document for place, document in wanted.items()):
         found.append(f"views: {missing:,} decisions are missing or differ")
-    if surplus := sum(allowed.get(place) != document for place, document in shown.items()):
+    if surplus := sum(place not in wanted for place in shown):
         found.append(f"views: {surplus:,} decisions of nobody who is there")
     if await redis.zrange(names("decisions"), 0, -1) != sorted(shown):
         found.append("views: the order of the decisions differs")

@@ -255,9 +255,19 @@ async def test_of_who_is_erased_nothing_is_left(deployment: Deployment, redis: L
         erased = event(at(32), "canary-9", kind="delete", id="erase")
         await deployment.send([(erased.key or b"", erased.value or b"")])
         await deployment.tick(33)
+        again = event(at(0), "canary-9", id="imported", backfill=True)
+        late = event(at(31), "canary-9", id="late")
+        await deployment.send([(entry.key or b"", entry.value or b"") for entry in (again, late)])
         await deployment.folded()
         await deployment.agrees()
         assert await deployment.residue(b"canary-9") == []
         Redis.from_url(redis.url).flushall()  # the rebuild reads the old decisions once more
         await deployment.agrees()
         assert await deployment.residue(b"canary-9") == []
+        anew = event(at(33), "canary-9")
+        await deployment.send([(anew.key or b"", anew.value or b"")])
+        await deployment.folded()
+        await deployment.agrees()
+        Redis.from_url(redis.url).flushall()
+        await deployment.agrees()  # their row is there, and no decision of before
+        assert all(b":users:" in place for place in await deployment.residue(b"canary-9"))

@@ -510,6 +510,13 @@ CORE: Final = (
         "a_mark_survives_a_restart_and_a_snapshot_of_before_reaches_it_by_the_log",
     ),
     _erasure(
+        "an erasure whose record is lost is made up for",
+        PARTITION,
+        "if found is not None and found.name in erased and state.activity.last <= found.mark.until:",
+        "if False:",
+        "an_erasure_whose_record_is_lost_is_made_up_for_by_its_certificate",
+    ),
+    _erasure(
         "another key is refused",
         PARTITION,
         "raise WrongKey",

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from pipeline.erasure import WrongKey, decode_mark, mark_name
+from pipeline.erasure import Mark, WrongKey, decode_mark, mark_name
 from pipeline.partition import Partition
 from pipeline.units import DAY
 from schemas.codec import rfc3339
@@ -192,3 +192,17 @@ def test_live_time_counts_for_how_long_the_log_speaks_of_the_user() -> None:
     )
     mark = decode_mark(Folded(partition).feed(live).table[b"e" + ANN])
     assert (mark.applied, mark.last, mark.refused, mark.offset) == (at(1, 1), at(9), 1, 2)
+
+
+def test_an_erasure_whose_record_is_lost_is_made_up_for_by_its_certificate() -> None:
+    before = log(now(at()), adopt(POLICY, at()), event(at(0)), event(at(0), "bob"), event(at(1)))
+    snapshot = Folded(Partition(0, 1, registry(POLICY), secret=SECRET)).feed(before)
+    restored = Folded(Partition(0, 1, registry(POLICY), secret=SECRET))
+    restored.partition.restore(snapshot.table.items())
+    restored.changelog = list(snapshot.table.items())
+    restored.partition.forget({ANN: Mark(at(2), len(before), at(2), last=at(2))})
+    restored.feed(log(event(at(1), id="x"), event(at(3), "bob"), start=len(before) + 1))
+    assert restored.users.keys() == {"bob"}
+    assert restored.deadletters == [(len(before) + 1, "erased")]
+    assert stock(restored) == 1
+    assert sum(cell[0] for (name, _), cell in restored.cells.items() if name == "stage") == 1
