@@ -146,6 +146,11 @@ def adopt_model(body: bytes | None, appended: int = 0) -> Entry:
     return _control(control.Adopt(model="" if body is None else sha256(body).hexdigest()), appended)
 
 
+def adopt_lease(body: bytes, appended: int = 0) -> Entry:
+    """Adopts a lease of perks by its JSON."""
+    return _control(control.Adopt(lease=sha256(body).hexdigest()), appended)
+
+
 def adopt_core(version: int) -> Entry:
     """Adopts a core version."""
     return _control(control.Adopt(core=version))

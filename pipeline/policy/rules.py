@@ -125,7 +125,7 @@ def _rule(form: Form, section: Section, mode: Mode, contact: ContactPolicy) -> R
 def _step(section: Section, contact: ContactPolicy, default: Step) -> Step:
     """The fields that every message of a contact has. A channel needs a stated consent, a perk a stated budget."""
     channel = section.get("channel", name, default.channel)
-    fallback = section.get("fallback", name, default.fallback)
+    fallback = section.get("fallback", name, default.fallback if default.fallback != channel else None)
     perk = section.get("perk", name, None)
     for field, used in (("channel", channel), ("fallback", fallback)):
         if used is not None and used not in contact.consent:

@@ -14,8 +14,8 @@ from schemas import control
 from tests.builders import (
     Entry,
     Folded,
-    _control,
     adopt,
+    adopt_lease,
     at,
     event,
     fold,
@@ -230,8 +230,7 @@ def test_a_changed_share_starts_a_new_stratum() -> None:
 def lease(*amounts: int) -> tuple[Entry, dict[str, bytes]]:
     """A lease of so much for every slot, one after the other."""
     body = msgspec.json.encode(control.Lease({"ten-off": list(amounts) * (SLOTS // len(amounts))}))
-    digest = sha256(body).hexdigest()
-    return _control(control.Adopt(lease=digest)), {f"lease/{digest}": body}
+    return adopt_lease(body), {f"lease/{sha256(body).hexdigest()}": body}
 
 
 def test_a_slot_spends_its_lease_and_not_more() -> None:
@@ -325,7 +324,7 @@ def test_the_items_are_the_last_and_the_usual_ones() -> None:
 
 def test_switching_a_rule_on_sends_to_nobody_who_lapsed_before() -> None:
     records = log(
-        _control(control.Domain("played")),
+        played(),
         tick(at(0)),
         event(at(0)),
         ticks(at(1), at(20)),
@@ -338,9 +337,7 @@ def test_switching_a_rule_on_sends_to_nobody_who_lapsed_before() -> None:
 def test_a_backlog_is_spread_over_its_time() -> None:
     text = policy("backlog: {spread: 10d}")
     users = [event(at(0), f"u{i}") for i in range(30)]
-    records = log(
-        _control(control.Domain("played")), tick(at(0)), users, ticks(at(1), at(20)), adopt(text), ticks(at(20), at(40))
-    )
+    records = log(played(), tick(at(0)), users, ticks(at(1), at(20)), adopt(text), ticks(at(20), at(40)))
     folded = fold(records, text)
     assert len(folded.triggers) == 30
     days = [hour // 24 for hour in sent_at(folded) if hour is not None]
