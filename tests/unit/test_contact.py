@@ -23,6 +23,7 @@ from tests.builders import (
     identify,
     log,
     milliseconds,
+    played,
     resume,
     tick,
     ticks,
