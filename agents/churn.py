@@ -33,10 +33,10 @@ def samples(past: Past, horizon: int, tenant: str, folded: Callable[[int], None]
 
 
 def digest(raws: Sequence[Raw]) -> str:
-    """sha256 (hex) of the events' bytes in the order in which they are played, each with a line feed."""
+    """sha256 (hex) of the events' bytes in sorted order, each with a line feed: wherever they were read from."""
     found = sha256()
-    for raw in raws:
-        found.update(raw.value)
+    for value in sorted(raw.value for raw in raws):
+        found.update(value)
         found.update(b"\n")
     return found.hexdigest()
 
