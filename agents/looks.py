@@ -10,8 +10,9 @@ import msgspec
 
 from agents.readable import day_text, user_view
 from agents.views.read import Sight
-from pipeline.explain import explain, sentence
+from pipeline.explain import explain
 from pipeline.reports import REGISTRY, Cells, Span, Table
+from pipeline.sentences import sentence
 from pipeline.units import DAY
 from schemas.decision import Decision
 

@@ -246,10 +246,10 @@ def _sound(folder: Path, part: Part, registry: dict[str, bytes]) -> None:
     found = (len(table), position.offset, b"p" in table or not table)
     if found != (part.file.records, part.offset, True):
         raise Refusal(Exit.USAGE, f"{where} holds other records than the manifest says")
-    if position.policy and f"policy/{position.policy}" not in registry:
-        raise Refusal(
-            Exit.POLICY, f"{where} has adopted the policy {position.policy}, which the registry does not hold"
-        )
+    for kind, digest in (("policy", position.policy), ("model", position.model), ("lease", position.lease)):
+        if digest and f"{kind}/{digest}" not in registry:
+            line = f"{where} has adopted the {kind} {digest}, which the registry does not hold"
+            raise Refusal(Exit.POLICY, line)
     if wrong := list(invariants(part.partition, table)):
         line = (
             f"{where} does not add up: {'; '.join(wrong[:_NAMED])}; `rekindle verify` compares the state with the log"

@@ -14,10 +14,13 @@ from pipeline.deadlines import NEVER
 from pipeline.gates import judge, p_alive
 from pipeline.guard import Guard
 from pipeline.lifecycle import STAGES
-from pipeline.policy import Policy, Rule
+from pipeline.policy import Policy, RiskAbove, Rule
 from pipeline.position import Position
-from pipeline.recall import rule_deadlines, spread_out, waiting
+from pipeline.recall import risk_of, rule_deadlines, spread_out, waiting
+from pipeline.risk import ChurnModel
 from pipeline.risk.model import silence_start
+from pipeline.risk.words import strongest, words
+from pipeline.sentences import Sentence, sentence
 from pipeline.state import UserState, decode_row, encode_row
 from pipeline.units import DAY, HOUR
 from pipeline.user import Deadline, next_wake, step
@@ -28,17 +31,6 @@ from schemas.trigger import Gate
 Status = Literal["pending", "settled", "before_adoption", "no_deadline"]
 _FORESEEN: Final = 64
 """Wake-ups that are looked at: two for the lifecycle, one for each rule and its goal window."""
-_MODEL: Final = "mbg"
-
-
-class Sentence(msgspec.Struct):
-    """A gate, and what it means in words."""
-
-    feature: str
-    value: float | int | str | None
-    threshold: float | int | str | None
-    passed: bool
-    words: str
 
 
 class RuleOutlook(msgspec.Struct, kw_only=True):
@@ -63,12 +55,15 @@ class RuleOutlook(msgspec.Struct, kw_only=True):
 
 
 class Risk(msgspec.Struct):
-    """P(alive), and P(no activity in the `horizon` ms that follow), by which model."""
+    """P(alive) by the policy's parameters; P(no activity in the `horizon` ms that follow) by the adopted churn model,
+    else by the same parameters. `model`: its version; `why`: what its score is made of, in words, the strongest first.
+    """
 
     p_alive: float
     p_none: float
     horizon: int
     model: str
+    why: list[str] = []
 
 
 class Outlook(msgspec.Struct, kw_only=True):
@@ -97,8 +92,12 @@ class Upcoming(msgspec.Struct):
     what: str
 
 
-def context_of(position: Position, guard: Guard, policy: Policy, tenant: str) -> Context:
-    """What a partition knows at its committed position: what `Partition.restore` makes of the same rows."""
+def context_of(
+    position: Position, guard: Guard, policy: Policy, tenant: str, model: ChurnModel | None = None
+) -> Context:
+    """What a partition knows at its committed position, but for budgets and ceilings: what `Partition.restore` makes
+    of the same rows. `model`: the adopted one.
+    """
     return Context(
         policy=policy,
         tenant=tenant,
@@ -108,6 +107,10 @@ def context_of(position: Position, guard: Guard, policy: Policy, tenant: str) ->
         clock=0 if position.horizon is None else position.horizon - policy.lateness,
         next_hour=position.judged + 1 if position.judged else position.next_hour,
         paused=frozenset(position.paused),
+        since={rule: at for rule, (_, at) in position.since.items()},
+        model=model,
+        model_version=position.model[:12],
+        modelled=position.modelled,
     )
 
 
@@ -168,11 +171,6 @@ def explain(user: str, state: UserState, context: Context, as_of: int | None = N
     return outlook
 
 
-def sentence(gate: Gate) -> Sentence:
-    """A gate of a trigger or a decision in words."""
-    return Sentence(gate.feature, gate.value, gate.threshold, gate.passed, _words(gate))
-
-
 def _deadlines(user: str, state: UserState, context: Context) -> list[Due]:
     if not state.activity.days:
         return []
@@ -189,7 +187,7 @@ def _rule(gates: list[Gate], context: Context, rule: Rule, due: Due | None, fore
     status: Status = "pending"
     why = [] if foretold is None else [s.words for s in then if not s.passed]
     if due is None:
-        status, why = "no_deadline", [s.words for s in now if s.feature == "active_days" and not s.passed]
+        status, why = "no_deadline", _why_never(rule, now, context)
     elif due.at < context.adopted:
         status = "before_adoption"
         why = ["its deadline lies before the policy was adopted: switching on sends nothing for the past"]
@@ -213,6 +211,13 @@ def _rule(gates: list[Gate], context: Context, rule: Rule, due: Due | None, fore
     )
 
 
+def _why_never(rule: Rule, now: list[Sentence], context: Context) -> list[str]:
+    missing = [s.words for s in now if s.feature in {"active_days", "risk"} and not s.passed]
+    if missing or not isinstance(rule.when, RiskAbove) or context.model is None:
+        return missing
+    return ["it lies before the model was adopted: a new model sends nothing for the past"]
+
+
 def _gates_now(user: str, state: UserState, context: Context, moment: int, rule: Rule) -> list[Gate]:
     """The gates as if the rule were due at `moment`; what makes it due is then tested, too."""
     effects = Transition(None)
@@ -223,7 +228,7 @@ def _gates_now(user: str, state: UserState, context: Context, moment: int, rule:
     for gate in found:
         if gate.feature == "p_alive":
             gate.passed = p_alive(state, at, context.policy) < float(gate.threshold or 0)
-        elif gate.feature in {"silence_days", "active_days"}:
+        elif gate.feature in {"silence_days", "active_days", "age_days", "risk"} and gate.value is not None:
             gate.passed = float(gate.value or 0) >= float(gate.threshold or 0)
     return [gate for gate in found if gate.feature not in {"still_silent", "in_time"}]
 
@@ -232,11 +237,11 @@ def _risk(state: UserState, context: Context, moment: int) -> Risk | None:
     activity = state.activity
     if not (state.known and activity.days):
         return None
-    at, horizon = moment - context.dark * HOUR, 30 * DAY
-    lived = activity.last - activity.first
-    age = max(lived, lived + at - silence_start(state.activity))
-    none = context.policy.risk.p_none(activity.days - 1, lived, age, horizon)
-    return Risk(round(p_alive(state, at, context.policy), 4), round(none, 4), horizon, _MODEL)
+    at, model = moment - context.dark * HOUR, context.model
+    told = risk_of(state, at, 30 * DAY, context)
+    terms = [] if model is None else model.explain(model.features(activity, at))
+    why = [words(term) for term in strongest(terms, len(terms))]
+    return Risk(round(p_alive(state, at, context.policy), 4), told.p, told.horizon, told.model_version, why)
 
 
 def _next(user: str, state: UserState, context: Context) -> Upcoming | None:
@@ -260,41 +265,6 @@ def _next(user: str, state: UserState, context: Context) -> Upcoming | None:
         return None
     at, what = min(found)
     return Upcoming(rfc3339(at), what)
-
-
-def _words(gate: Gate) -> str:
-    value, threshold = _short(gate.value), _short(gate.threshold)
-    said = {
-        "silence_days": (f"silent for {value} days, the rule asks for {threshold}", "only "),
-        "p_alive": (f"P(alive) is {value}, the rule asks for less than {threshold}", ""),
-        "active_days": (f"{value} active days, the rule asks for {threshold}", "only "),
-        "days_since_contact": (
-            f"{value} days since the last contact, the next may come after {threshold}",
-            "only ",
-        ),
-    }
-    if gate.feature in said:
-        words, only = said[gate.feature]
-        return words if gate.passed else only + words
-    if gate.feature.startswith("consent_"):
-        channel = gate.feature.removeprefix("consent_")
-        return f"consent to {channel} is not withdrawn" if gate.passed else f"consent to {channel} was withdrawn"
-    yes, no = _YES_NO.get(gate.feature, (f"{gate.feature}: yes", f"{gate.feature}: no"))
-    return yes if gate.passed else no
-
-
-_YES_NO: Final = {
-    "still_silent": ("still silent at the deadline", "came back before it was decided"),
-    "in_time": ("decided in time", "it could not be sent before it expired"),
-    "episode_free": ("no other rule has this silence", "another rule has this silence: one trigger per episode"),
-    "not_paused": ("sending is not paused", "sending is paused (rekindle resume)"),
-    "subscribed": ("subscribed", "unsubscribed"),
-    "live": ("the rule is live", "the rule is in shadow: decisions are written, nothing is sent"),
-}
-
-
-def _short(value: float | str | None) -> str:
-    return f"{round(value, 2):g}" if isinstance(value, float | int) else str(value)
 
 
 def _summary(state: UserState, context: Context, outlook: Outlook) -> str:

@@ -48,9 +48,10 @@ class Risk(BaseModel):
     """P(alive) as of `as_of`, and P(no activity in the `horizon` ms after it)."""
 
     p_alive: float
-    p_none: float
+    p_none: float = Field(description="by the adopted churn model, else by the policy's parameters")
     horizon: int
-    model: str
+    model: str = Field(description="version of the churn model; mbg: none is adopted")
+    why: list[str] = Field(description="what the model's score is made of, the strongest first")
 
 
 class Upcoming(BaseModel):

@@ -30,6 +30,12 @@ def of_user(ctx: click.Context, *, user: str, as_of: int | None, from_kafka: boo
         emit(why)
         return
     click.echo(f"{user}: {why['summary']}")
+    if risk := why["risk"]:
+        days = risk["horizon"] / 86_400_000
+        click.echo(
+            f"risk {risk['p_none']:g}: P(nothing in {days:g} days) as of {minute(why['as_of'])} by {risk['model']}"
+        )
+        click.echo("".join(f"  {reason}\n" for reason in risk["why"]), nl=False)
     for rule in why["rules"]:
         click.echo(f"\n{rule['rule']} ({rule['mode']}): {_standing(rule)}")
         _gates(rule["now"], f"as of {minute(why['as_of'])}")

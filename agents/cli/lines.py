@@ -21,17 +21,23 @@ _segment = msgspec.json.Decoder(SegmentChange).decode
 _SAID = {
     "silence_days": "silent for {value} days (the rule's limit is {threshold})",
     "p_alive": "P(alive) {value}, below {threshold}",
+    "risk": "risk {value}, {threshold} or more",
+    "age_days": "first seen {value} days ago (the rule's limit is {threshold})",
+    "segment": "entered {value}",
 }
+_CONDITIONS = ("p_alive", "risk", "age_days", "segment", "silence_days")
+"""By which a rule can be due; a silence is told of some of the others, too."""
 
 
 def because(data: RecallData) -> str:
     """What made the rule due: `silent for 30 days (the rule's limit is 30)`."""
     found = {gate.feature: gate for gate in data.explain}
-    if "p_alive" in found:
-        silence = found.get("silence_days")
-        days = f", silent for {_short(silence.value)} days" if silence else ""
-        return _said(found["p_alive"]) + days
-    return _said(found["silence_days"]) if "silence_days" in found else "due"
+    named = next((feature for feature in _CONDITIONS if feature in found), None)
+    if named is None:
+        return "due"
+    silence = found.get("silence_days")
+    days = f", silent for {_short(silence.value)} days" if silence and named in {"p_alive", "risk"} else ""
+    return _said(found[named]) + days
 
 
 def _said(gate: Gate) -> str:

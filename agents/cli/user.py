@@ -38,7 +38,8 @@ def _lines(look: dict[str, Any]) -> list[tuple[str, str]]:
     lines.append(("channel", f"first {row['journey']['first_channel']}, last {row['journey']['last_channel']}"))
     if risk := look["risk"]:
         horizon = risk["horizon"] / 86_400_000
-        lines.append(("risk", f"P(alive) {risk['p_alive']:g}; P(nothing in {horizon:g} days) {risk['p_none']:g}"))
+        said = f"P(alive) {risk['p_alive']:g}; P(nothing in {horizon:g} days) {risk['p_none']:g} by {risk['model']}"
+        lines += [("risk", said), *(("", reason) for reason in risk["why"][:3])]
     if profile := row["profile"]:
         consent = ", ".join(f"{channel} {'yes' if given else 'no'}" for channel, given in profile["consent"].items())
         lines.append(

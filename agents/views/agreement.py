@@ -12,6 +12,7 @@ from redis.exceptions import RedisError
 from agents.kafka.connection import client_options
 from agents.kafka.read import fold_table, open_logs
 from agents.settings import Settings
+from agents.views.batch import BODIES
 from agents.views.connection import redis_client
 from agents.views.keys import Names, root_of
 from agents.views.recent import PER_USER, Entry, Place, read_entry
@@ -79,7 +80,7 @@ async def _read(settings: Settings) -> _Held:
         async for number, records in logs.read(state, await logs.starts(state), await logs.ends(state)):
             fold_table(held.tables[number], records)
         bodies = await logs.registry(settings.topic(REGISTRY.name))
-        held.bodies = {key.encode(): body for key, body in bodies.items() if key.startswith("policy/")}
+        held.bodies = {key.encode(): body for key, body in bodies.items() if key.startswith(BODIES)}
         async for number, records in logs.read(decisions, await logs.starts(decisions), await logs.ends(decisions)):
             for record in records:
                 place = Place(record.timestamp, number, record.offset)
@@ -104,7 +105,7 @@ async def _state(redis: Any, names: Names, held: _Held) -> list[str]:
         if await redis.hget(names("guards"), number) != table.get(b"g"):
             found.append(f"views: the source guard of partition {number} differs")
     if await redis.hgetall(names("registry")) != held.bodies:
-        found.append("views: the policies differ")
+        found.append("views: the policies or models differ")
     return found
 
 

@@ -2,7 +2,10 @@
 
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
+
+BODIES: Final = ("policy/", "model/")
+"""Of the registry's entries those that readers ask for."""
 
 Offsets = dict[tuple[str, int], int]
 """(topic without its prefix, partition) -> the next offset."""
@@ -40,7 +43,7 @@ class Batch:
     def registry(self, records: list[Any]) -> None:
         """Records of the registry topic."""
         for record in records:
-            if record.key.startswith(b"policy/"):
+            if record.key.decode("utf-8", "replace").startswith(BODIES):
                 self.bodies[record.key] = record.value
         self.records += len(records)
 

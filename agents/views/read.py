@@ -8,11 +8,12 @@ import msgspec
 from redis.asyncio import Redis
 
 from agents.views.keys import Names, Root
+from pipeline.context import Context
 from pipeline.explain import context_of
 from pipeline.guard import Guard
 from pipeline.policy import DEFAULT, Policy, PolicyError, parse
 from pipeline.position import Position, decode_position
-from pipeline.context import Context
+from pipeline.risk import ChurnModel, from_json
 from pipeline.state import UserState, decode_row
 from pipeline.sums.base import Dims, decode_key
 from schemas.partitioner import partition_of
@@ -63,10 +64,24 @@ def compiled(digest: str, body: bytes | None) -> Policy:
         return DEFAULT
 
 
-def context_and_hold(position: Position, guard: bytes | None, policy: Policy, tenant: str) -> tuple[Context, bool]:
-    """What a partition knows, and whether its source is held. `guard`: the row of the source guard, if there is one."""
+@lru_cache(maxsize=16)
+def modelled(digest: str, body: bytes | None) -> ChurnModel | None:
+    """A churn model by its hash and text; None if there is none, or a newer release wrote it."""
+    try:
+        return None if not digest or body is None else from_json(body)
+    except ValueError:
+        return None
+
+
+def context_and_hold(
+    position: Position, guard: bytes | None, policy: bytes | None, model: bytes | None, tenant: str
+) -> tuple[Context, bool]:
+    """What a partition knows, and whether its source is held. `guard`: the row of the source guard, if there is one;
+    `policy`, `model`: bodies of the adopted ones, if the registry holds them.
+    """
     guarding = _decode_guard(guard) if guard else Guard()
-    return context_of(position, guarding, policy, tenant), guarding.held
+    adopted, risk = compiled(position.policy, policy), modelled(position.model, model)
+    return context_of(position, guarding, adopted, tenant, risk), guarding.held
 
 
 class Views:
@@ -113,8 +128,9 @@ class Views:
                 return None
             position = decode_position(at) if at else Position()
             documents = await self._documents(names, (places or b"").split())
-            body = await self._redis.hget(names("registry"), f"policy/{position.policy}")
-            context, held = context_and_hold(position, guarded, compiled(position.policy, body), self._tenant)
+            wanted = [f"policy/{position.policy}", f"model/{position.model}"]
+            policy, model = await self._redis.hmget(names("registry"), wanted)
+            context, held = context_and_hold(position, guarded, policy, model, self._tenant)
             return Sight(user, decode_row(row), context, position, held, documents)
 
         return await self._whole(read)

@@ -5,7 +5,25 @@ from typing import Any
 import pytest
 
 from pipeline.explain import Outlook, context_of, explain
-from tests.builders import POLICY, Entry, at, event, fold, history, hold, identify, pause, tick, ticks
+from pipeline.risk import Recency
+from pipeline.sentences import sentence
+from pipeline.units import DAY
+from schemas.trigger import Gate
+from tests.builders import (
+    POLICY,
+    Entry,
+    adopt_model,
+    at,
+    event,
+    fold,
+    history,
+    hold,
+    identify,
+    models,
+    pause,
+    tick,
+    ticks,
+)
 
 TWO = (
     POLICY + "  - {id: regulars, when: {p_alive_below: 0.5, min_silence: 7d, min_active_days: 3}, goal: {within: 7d}}\n"
@@ -52,7 +70,7 @@ def test_as_of_moves_the_risk_and_the_gates_but_not_the_deadline() -> None:
     ("more", "said"),
     [
         ([identify(at(1), unsubscribed=True, active=False)], ["unsubscribed"]),
-        ([identify(at(1), consent={"email": False}, active=False)], ["consent to email was withdrawn"]),
+        ([identify(at(1), consent={"email": False}, active=False)], ["no consent to email"]),
         ([pause()], ["sending is paused (rekindle resume)"]),
     ],
 )
@@ -118,3 +136,67 @@ def test_before_the_adoption_nothing_is_due() -> None:
     found = outlook(old, ticks(at(1), at(2)))
     assert found.rules[0].status in {"before_adoption", "settled"}
     assert found.fires_at is None
+
+
+# ---- by the adopted churn model
+
+RISKY = POLICY + (
+    "  - {id: leaving, when: {risk_above: 0.9, min_silence: 1d, min_active_days: 1}, holdout: 0, goal: {within: 7d}}\n"
+)
+MODEL = Recency(30 * DAY, 0.0, 1.0, 1.0)
+"""P(no event) = 1 - 1/(1 + (1 + days of silence) / e)."""
+
+
+def by_model(*entries: Entry | list[Entry], adopted: bool = True, since: float = 0) -> Outlook:
+    body = MODEL.to_json()
+    records = history(event(at(0)), ticks(at(0), at(since)), adopt_model(body), *entries, policy=RISKY)
+    folded = fold(records, RISKY, extra=models(body))
+    partition = folded.partition
+    model = MODEL if adopted else None
+    context = context_of(partition.position, partition.guard, partition.policy, "default", model)
+    return explain("ann", folded.users["ann"], context)
+
+
+def test_the_risk_is_the_models_and_says_what_it_is_made_of() -> None:
+    found = by_model(ticks(at(0), at(9, 1)))
+    assert found.risk is not None
+    assert (found.risk.p_none, found.risk.horizon) == (0.7863, 30 * DAY)
+    assert len(found.risk.model) == 12
+    assert found.risk.why == ["silent for 9 days: raises the risk (+1.30)"]
+
+
+def test_a_rule_by_risk_is_explained_term_by_term() -> None:
+    found = by_model(ticks(at(0), at(9, 1)))
+    rule = next(rule for rule in found.rules if rule.rule == "leaving")
+    assert (rule.status, rule.foretold, rule.deadline) == ("pending", "send", "2024-01-24T12:00:00.000Z")
+    assert words(rule.now) == ["the risk is 0.79, the rule asks for 0.9 or more"]
+    assert "silent for 23.5 days: raises the risk (+2.20)" in [gate.words for gate in rule.then]
+
+
+def test_a_rule_by_risk_without_a_model_says_so() -> None:
+    found = by_model(ticks(at(0), at(9)), adopted=False)
+    rule = next(rule for rule in found.rules if rule.rule == "leaving")
+    assert (rule.status, rule.why_not) == ("no_deadline", ["no churn model is adopted (rekindle model publish)"])
+    assert found.risk is not None
+    assert (found.risk.model, found.risk.why) == ("mbg", [])
+
+
+def test_what_lies_before_the_model_is_not_due_by_it() -> None:
+    found = by_model(ticks(at(27), at(28)), since=27)
+    rule = next(rule for rule in found.rules if rule.rule == "leaving")
+    assert rule.status == "no_deadline"
+    assert rule.why_not == ["it lies before the model was adopted: a new model sends nothing for the past"]
+
+
+@pytest.mark.parametrize(
+    ("gate", "said"),
+    [
+        (Gate("risk.p_alive", 0.4, None, True, -0.5), "has not left for good: 40%: lowers the risk (-0.50)"),
+        (Gate("reachable_push", "no", "yes", False), "the last message by push bounced"),
+        (Gate("segment", "whales", "whales", True), "entered whales"),
+        (Gate("age_days", 1.5, 2.0, False), "only first seen 1.5 days ago, the rule asks for 2"),
+        (Gate("budget", 0, 10, False), "the perk's budget is spent, or nothing is leased (rekindle perks lease)"),
+    ],
+)
+def test_gates_in_words(gate: Gate, said: str) -> None:
+    assert sentence(gate).words == said

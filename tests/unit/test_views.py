@@ -94,13 +94,14 @@ def test_a_batch_keeps_the_latest_of_each_key() -> None:
     batch = Batch()
     pairs = [(b"uann", b"1"), (b"ubob", b"2"), (b"uann", None), (b"sgrowth", b"3"), (b"sgrowth", b"4"), (b"p", b"5")]
     batch.state(2, [LogRecord(n, 0, key, value) for n, (key, value) in enumerate([*pairs, (b"g", b"6"), (b"?", b"7")])])
-    batch.registry([LogRecord(0, 0, b"policy/x", b"8"), LogRecord(1, 0, b"history/x", b"9")])
+    keys = (b"policy/x", b"history/x", b"model/x", b"models/x", b"lease/x")
+    batch.registry([LogRecord(offset, 0, key, b"%d" % offset) for offset, key in enumerate(keys)])
     assert batch.rows[2] == {b"ann": None, b"bob": b"2"}
     assert batch.cells[2] == {b"growth": b"4"}
     assert (batch.positions, batch.guards) == ({2: b"5"}, {2: b"6"})
-    assert batch.bodies == {b"policy/x": b"8"}
-    assert batch.changes == 4
-    assert batch.records == 10
+    assert batch.bodies == {b"policy/x": b"0", b"model/x": b"2"}
+    assert batch.changes == 5
+    assert batch.records == 13
 
 
 def test_names_tell_how_many_partitions_there_are() -> None:
