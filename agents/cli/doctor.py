@@ -11,12 +11,14 @@ from typing import Literal, NamedTuple
 import click
 
 from agents.cli.base import as_json, emit, run, settings_of
+from agents.erasure_key import erasure_key, erasure_key_path
 from agents.exits import Exit, Refusal
 from agents.kafka.admin import admin_client, check_topics
 from agents.kafka.connection import client_options
 from agents.kafka.publish import history
 from agents.kafka.read import open_logs
 from agents.settings import Settings
+from pipeline.erasure import check_value
 from pipeline.position import CORE_VERSION, Position, decode_position
 from pipeline.records import UnknownVersion
 from pipeline.state import STATE_VERSION
@@ -101,6 +103,19 @@ def _package(name: str) -> Look:
     return Look(name, "ok", str(place))
 
 
+def _key(settings: Settings, checks: set[str]) -> Look:
+    """The key of erasures here, against the `checks` of the partitions."""
+    try:
+        check = check_value(erasure_key(settings))
+    except Refusal as refusal:  # who only reads needs none
+        return Look("erasures", "note", refusal.line)
+    found = str(erasure_key_path(settings))
+    if checks - {check}:
+        found += f": the state was written under {'several keys' if len(checks) > 1 else 'another key'}"
+        return Look("erasures", "bad", found, Exit.ERASURE_KEY)
+    return Look("erasures", "ok", f"{found} is the key of all marks")
+
+
 def _deployment(settings: Settings) -> Iterator[Look]:
     options = client_options(settings)
     try:
@@ -146,6 +161,7 @@ async def _log(settings: Settings) -> list[Look]:
     held = sum(ends.values())
     found = f"{len(positions)} of {len(ends)} partitions have state; offsets {folded:,} of {held:,} are folded"
     looks.append(Look("state", "ok" if len(positions) == len(ends) else "note", found))
+    looks.append(_key(settings, {p.erasure_key for p in positions.values() if p.erasure_key}))
     entries = history(registry)
     if not entries:
         looks.append(Look("policy", "note", "none was published: state is kept, nothing is decided"))

@@ -106,10 +106,13 @@ def test_another_key_is_refused(rekindle: Rekindle, tmp_path: Path, monkeypatch:
     with rekindle.worker():
         rekindle.say(tick(2))
         assert rekindle.agrees()["ok"]
+    looks = {look["name"]: look["status"] for look in rekindle.json("doctor")["looks"]}
+    assert looks["erasures"] == "ok"
     other = tmp_path / "other.key"
     monkeypatch.setenv("REKINDLE_ERASURE_KEY_FILE", str(other))
     assert "can't be read" in rekindle("worker", code=Exit.ERASURE_KEY).stderr
     rekindle("topics", "create")  # makes a new one, where there is none
     assert other.stat().st_mode & 0o777 == 0o600
+    assert "another key" in rekindle("doctor", code=Exit.ERASURE_KEY).stdout
     assert "another key" in rekindle("certificate", "user-3", code=Exit.ERASURE_KEY).stderr
     assert "another key" in rekindle("erase", "user-3", code=Exit.ERASURE_KEY).stderr

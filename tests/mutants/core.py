@@ -499,7 +499,7 @@ CORE: Final = (
         "a dead letter of who was erased holds nothing of them",
         PARTITION,
         "self._outbox.dead_letter(record, why, self.position.core, marked)",
-        "self._outbox.dead_letter(record, why, self.position.core, marked)",
+        "self._outbox.dead_letter(record, why, self.position.core, None)",
         "of_what_is_refused_neither_id_nor_content_is_kept",
     ),
     _erasure(
