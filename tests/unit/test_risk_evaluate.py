@@ -21,6 +21,7 @@ from pipeline.policy import parse
 from pipeline.risk import CHURN_MODELS, Fitted, Recency, Sample, TooLittle, from_json
 from pipeline.risk.evaluate import auc, ece, evaluate, judge, lift10, log_loss, split
 from pipeline.risk.fitting import fit
+from pipeline.risk.learn import platt
 from pipeline.risk.picture import calibration, lift
 from pipeline.risk.report import markdown
 from pipeline.risk.snapshots import collect
@@ -189,6 +190,18 @@ def test_calibration_error_and_lift_by_hand() -> None:
     assert lift10(risks, labels[::-1], ones) == pytest.approx(1 / 0.4)
     assert lift10(risks, labels, 2 * ones) == 0
     assert np.isnan(auc(risks, ones, ones))
+
+
+def test_calibration_follows_many_users_and_hardly_a_few() -> None:
+    scores = np.linspace(-3, 3, 3_000)
+    labels = (np.random.default_rng(2).random(3_000) < 1 / (1 + np.exp(-(2 * scores + 1)))).astype(int)
+    many, few = platt(scores, labels, 3_000), platt(scores, labels, 5)
+    assert many.logit(0) == pytest.approx(1, abs=0.15)
+    assert many.logit(1) - many.logit(0) == pytest.approx(2, abs=0.2)
+    assert few.logit(0) == pytest.approx(0, abs=0.15)
+    assert few.logit(1) == pytest.approx(1, abs=0.3)
+    upside_down = platt(-scores, labels, 3_000)
+    assert upside_down.logit(3) == upside_down.logit(-3)
 
 
 def test_a_judgement_is_the_same_each_time_and_its_intervals_hold_it() -> None:
