@@ -8,7 +8,6 @@ from typing import Final
 import xxhash
 
 from pipeline.activity import Activity
-from pipeline.control import LATEST_TICK
 from pipeline.partition import Partition
 from pipeline.play import Play, control_record
 from pipeline.records import LogRecord
@@ -19,13 +18,15 @@ from schemas.control import Tick
 PER_HORIZON: Final = 6
 """Snapshots in a horizon."""
 MOST: Final = 500_000
-"""Samples to keep; with more, users are left out by a hash of their id."""
+"""Samples to hold at once; with more, users are left out by a hash of their id."""
 
 _BATCH: Final = 5_000
 
 
 def collect(steps: Iterable[Play], partition: Partition, horizon: int, end: int, most: int = MOST) -> list[Sample]:
-    """All matured samples of a history, by time and user: a snapshot every sixth of the horizon.
+    """All samples of a history whose horizon it holds, by time and user: a snapshot every sixth of the horizon.
+
+    Times are effective: a horizon in which the source was dark ends later. Who was erased meanwhile is no sample.
 
     Args:
         steps: of `pipeline.play.play`.
@@ -34,25 +35,35 @@ def collect(steps: Iterable[Play], partition: Partition, horizon: int, end: int,
         end: ms; the snapshots are laid so that the last one is at the last full hour before it.
         most: above so many, half of the users are left out, as often as it takes.
     """
+    if horizon % (PER_HORIZON * HOUR):
+        raise ValueError("the horizon must be a multiple of six hours")
     samples: list[Sample] = []
+    waiting: deque[tuple[int, dict[bytes, Activity]]] = deque()
     limit = 1 << 64
-    for batch in matured(steps, partition, horizon, end):
-        samples.extend(sample for sample in batch if xxhash.xxh3_64_intdigest(sample.user) < limit)
-        while len(samples) > most:
+    for at in _snapshots(steps, partition, horizon // PER_HORIZON, end):
+        users = {
+            user: copy(state.activity)
+            for user, state in partition.states()
+            if state.known and state.activity.days and _hash(user) < limit
+        }
+        if waiting and waiting[0][0] == at - horizon:
+            samples.extend(_labelled(*waiting.popleft(), users))
+        waiting.append((at, users))
+        while len(samples) + sum(len(users) for _, users in waiting) > most:
             limit //= 2
-            samples = [sample for sample in samples if xxhash.xxh3_64_intdigest(sample.user) < limit]
+            samples = [sample for sample in samples if _hash(sample.user) < limit]
+            waiting = deque((at, {u: a for u, a in users.items() if _hash(u) < limit}) for at, users in waiting)
     return samples
 
 
-def matured(steps: Iterable[Play], partition: Partition, horizon: int, end: int) -> Iterator[list[Sample]]:
-    """The users of each snapshot by their ids, as soon as the horizon after it has passed; see `collect`.
+def _labelled(at: int, then: dict[bytes, Activity], now: dict[bytes, Activity]) -> Iterator[Sample]:
+    for user, activity in then.items():
+        if user in now:
+            yield Sample(user, activity, at, int(silence_start(now[user]) < at))
 
-    Times are effective: a horizon in which the source was dark ends later. A user who was erased meanwhile is none.
-    """
-    if horizon % (PER_HORIZON * HOUR):
-        raise ValueError("the horizon must be a multiple of six hours")
-    every = horizon // PER_HORIZON
-    waiting: deque[tuple[int, dict[bytes, Activity]]] = deque()
+
+def _snapshots(steps: Iterable[Play], partition: Partition, every: int, end: int) -> Iterator[int]:
+    """Fold the steps, and stop at every snapshot's time (ms, effective)."""
     batch: list[LogRecord] = []
     due = None
     for offset, (control, raw) in enumerate(steps):
@@ -62,12 +73,9 @@ def matured(steps: Iterable[Play], partition: Partition, horizon: int, end: int)
             now = control.time - partition.guard.dark * HOUR
             if due is None:
                 due = now + (end // HOUR * HOUR - now) % every
-            for at in range(due, min(now, LATEST_TICK) + 1, every):
-                users = {k: copy(s.activity) for k, s in partition.states() if s.known and s.activity.days}
-                if waiting and waiting[0][0] == at - horizon:
-                    yield _labelled(*waiting.popleft(), users)
-                waiting.append((at, users))
-                due = at + every
+            while due <= now:
+                yield due
+                due += every
         if control is not None:
             batch.append(control_record(control, offset))
         elif raw is not None:
@@ -77,10 +85,8 @@ def matured(steps: Iterable[Play], partition: Partition, horizon: int, end: int)
             batch = []
 
 
-def _labelled(at: int, then: dict[bytes, Activity], now: dict[bytes, Activity]) -> list[Sample]:
-    return [
-        Sample(user, activity, at, int(silence_start(now[user]) < at)) for user, activity in then.items() if user in now
-    ]
+def _hash(user: bytes) -> int:
+    return xxhash.xxh3_64_intdigest(user)
 
 
 def _fold(partition: Partition, batch: list[LogRecord]) -> None:
