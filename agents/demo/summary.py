@@ -7,9 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import sqrt
 from pathlib import Path
-from typing import Final
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -17,16 +15,16 @@ from rich.table import Table
 from rich.text import Text
 
 from agents.demo.history import BROKEN, CUSTOMERS, PURCHASES, REPEATED
-from agents.demo.view import COLORS
+from agents.demo.view import COLORS, bar
 from agents.oracle import Findings
 from agents.settings import Settings
 from pipeline.position import Counts
-from pipeline.sums import CHANNELS, DECISIONS, OUTCOMES
+from pipeline.reports import Span
+from pipeline.reports.recall import RECALL, tell
+from pipeline.sums import CHANNELS, DECISIONS, RISK, SEGMENTS
 from pipeline.sums.base import Dims
 from pipeline.sums.channels import BUYERS, NEW_USERS, ORDERS, REVENUE
-from pipeline.sums.outcomes import DECIDED, MEASURED, RECALLED, VALUE
-
-_Z: Final = 1.96  # of a 95 % interval
+from pipeline.sums.population import P_ALIVE_BUCKETS
 
 
 @dataclass
@@ -35,7 +33,7 @@ class Result:
 
     counts: Counts
     stages: Mapping[str, int]
-    sums: Mapping[tuple[str, Dims], Sequence[int]]
+    sums: Mapping[tuple[str, Dims], list[int]]
     findings: Findings
     views: Sequence[str] | None = None
     """What is wrong with what readers see; None: there are no views."""
@@ -64,11 +62,13 @@ class Result:
 
 def report(result: Result, *, wide: bool) -> RenderableType:
     """The tables, side by side where there are 100 columns (`wide`)."""
-    rows: list[RenderableType] = [_users(result), Text(), _decisions(result)]
+    stocks = (_users(result), _groups(result), _risks(result))
+    rows: list[RenderableType] = list(stocks)
     if wide:
         sides = Table.grid(padding=(0, 4, 0, 0))
-        sides.add_row(_users(result), _decisions(result))
+        sides.add_row(*stocks)
         rows = [sides]
+    rows += [Text(), _decisions(result)]
     rows += [Text(), _recalled(result), Text(), _channels(result), Text()]
     return Group(_counts(result.counts), Text(), *rows, _verdict(result))
 
@@ -111,37 +111,30 @@ def _decisions(result: Result) -> Table:
     return table
 
 
+def _groups(result: Result) -> RenderableType:
+    """Tiers, and the chance to see users again: the stocks of now."""
+    tiers = {str(dims[1]): cell[0] for (name, dims), cell in result.sums.items() if name == SEGMENTS.name}
+    table = _table("Users by group", "<tier or segment", "users")
+    for group, users in sorted(tiers.items(), key=lambda item: -item[1]):
+        table.add_row(group, f"{users:,}")
+    return table
+
+
+def _risks(result: Result) -> RenderableType:
+    found = {str(dims[0]): cell[0] for (name, dims), cell in result.sums.items() if name == RISK.name}
+    table = _table("Users by P(alive)", "<from", "users", "<")
+    most = max(1, *found.values()) if found else 1
+    for edge in reversed(P_ALIVE_BUCKETS):
+        users = found.get(edge, 0)
+        table.add_row(edge, f"{users:,}", Text(bar(users / most, 16), style="cyan"))
+    return table
+
+
 def _recalled(result: Result) -> RenderableType:
-    found: dict[tuple[str, str], list[int]] = {}
-    for (name, dims), cell in result.sums.items():
-        if name == OUTCOMES.name:
-            whole = found.setdefault((str(dims[1]), str(dims[3])), [0] * len(cell))
-            for field, count in enumerate(cell):
-                whole[field] += count
-    table = _table(
-        "Came back and bought within 28 days",
-        *("<rule", "<arm", "decided", "window over", "came back", "share", "95 % interval", "worth"),
-    )
-    for (rule, arm), cell in sorted(found.items()):
-        low, high = interval(cell[RECALLED], cell[MEASURED])
-        table.add_row(
-            *(rule, arm, f"{cell[DECIDED]:,}", f"{cell[MEASURED]:,}", f"{cell[RECALLED]:,}"),
-            f"{cell[RECALLED] / max(1, cell[MEASURED]):.1%}",
-            f"{low:.1%} - {high:.1%}",
-            f"${cell[VALUE] / 100:,.0f}",
-        )
-    note = "Nobody wrote to these people in 1997: both arms were left alone, and differ by chance."
-    return Group(table, Text(note, style="dim"))
-
-
-def interval(hits: int, of: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share."""
-    if not of:
-        return 0.0, 1.0
-    share, z2 = hits / of, _Z * _Z
-    middle = (share + z2 / (2 * of)) / (1 + z2 / of)
-    half = _Z * sqrt(share * (1 - share) / of + z2 / (4 * of * of)) / (1 + z2 / of)
-    return middle - half, middle + half
+    title = Text("Did it work? (rekindle report recall)", style="bold")
+    note = "Nobody wrote to these people in 1997: the arms were left alone, and differ by chance."
+    lines = tell(RECALL.make(result.sums, Span()))
+    return Group(title, Text("\n".join(lines)), Text(note, style="dim"))
 
 
 def _channels(result: Result) -> RenderableType:
@@ -229,6 +222,7 @@ def what_next(reader: Reader, metrics: Sequence[str | None]) -> RenderableType:
         (f"{rekindle} tail triggers", "what was to be sent, each with its reason"),
         (f"{rekindle} tail decisions --json", "every gate, value and threshold of each user considered"),
         (f"{rekindle} tail outcomes", "who came back"),
+        (f"{rekindle} tail segments", "who entered and left a segment or a tier"),
         (f"{rekindle} deadletters list", "what was refused, and why"),
         (f"{rekindle} verify", "the oracle again"),
         (f"{rekindle} dump --out demo-dump", "all topics as files"),

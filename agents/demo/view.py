@@ -134,14 +134,15 @@ def _users(scene: Scene, wide: bool) -> RenderableType:
         grid.add_row(
             Text(stage.replace("_", " "), style=color),
             f"{count:,}",
-            Text(_bar(count / most, 16 if wide else 12), style=color),
+            Text(bar(count / most, 16 if wide else 12), style=color),
         )
     return Panel(
         grid, title=f"users: {sum(scene.stages.values()):,}", title_align="left", box=box.ROUNDED, border_style="dim"
     )
 
 
-def _bar(share: float, width: int) -> str:
+def bar(share: float, width: int) -> str:
+    """A bar of `share` (0 to 1) of so many columns, to an eighth."""
     full, rest = divmod(round(share * width * 8), 8)
     return "█" * full + _EIGHTHS[rest].strip()
 
@@ -168,14 +169,16 @@ def _workers(scene: Scene, wide: bool) -> RenderableType:
 
 def _triggers(scene: Scene, lines: int) -> RenderableType:
     grid = Table.grid(padding=(0, 2, 0, 0), expand=True)
-    for size in (10, 13, 7):
+    for size in (10, 13, 11, 6):
         grid.add_column(no_wrap=True, width=size)
     grid.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
     for trigger in list(scene.recent)[-lines:]:
-        day, user, rule = trigger.time[:10], trigger.subject, trigger.data.rule_id
-        grid.add_row(Text(day, style="dim"), user, Text(rule, style="yellow"), _reason(trigger.data))
+        day, user, data = trigger.time[:10], trigger.subject, trigger.data
+        rule = data.rule_id + (f" {data.step + 1}" if data.step else "")
+        tier = Text(data.tier or "", style="bright_yellow" if data.tier == "gold" else "white")
+        grid.add_row(Text(day, style="dim"), user, Text(rule, style="yellow"), tier, _reason(data))
     for _ in range(lines - len(scene.recent)):
-        grid.add_row("", "", "", "")
+        grid.add_row("", "", "", "", "")
     return Panel(
         grid, title=f"triggers: {scene.sent:,} so far", title_align="left", box=box.ROUNDED, border_style="dim"
     )
