@@ -24,7 +24,7 @@ from benchmarks.workload import EVENTS_PER_USER, fill
 _NAIVE_SHARE = 50  # the naive agent gets one event in so many: it takes as much longer
 _MEMORY_USERS = 1_000_000
 
-NAMES = ("loops", "naive", "replay", "latency", "memory", "wheel", "firing")
+NAMES = ("loops", "naive", "replay", "latency", "memory", "wheel", "firing", "backtest")
 
 
 class Bench:
@@ -111,6 +111,11 @@ class Bench:
     def firing(self) -> Found:
         """A tick that makes 100,000 users due."""
         return {"firing_s": self.medians("core:firing", self.job(size=self.scaled(100_000)))["decisions_s"]}
+
+    def backtest(self) -> Found:
+        """The backtest command on a history with decisions, and beside a replay of the same."""
+        figures = self.medians("whatif:backtest", self.job(events=self.scaled(400_000)))
+        return {"backtest_events_s": figures["events_s"], "backtest_over_replay": figures["ratio"]}
 
 
 @contextmanager

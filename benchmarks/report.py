@@ -16,6 +16,8 @@ TARGETS: Final[dict[str, tuple[str, str, tuple[str, float] | None]]] = {
     "worker_us": ("the worker, exactly once, to the last commit", "µs CPU/event", None),
     "worker_events_s": ("the worker, per core", "events/s", (">=", 50_000)),
     "replay_events_s": ("rekindle replay, per core", "events/s", (">=", 80_000)),
+    "backtest_events_s": ("rekindle backtest on half a year with decisions, per core", "events/s", (">=", 60_000)),
+    "backtest_over_replay": ("its CPU time over that of rekindle replay, same history", "ratio", ("<=", 1.1)),
     "trigger_p50_ms": ("revealing record appended to trigger visible, p50", "ms", ("<=", 300)),
     "trigger_p99_ms": ("the same, p99", "ms", ("<=", 1_000)),
     "bytes_per_user": ("memory of the worker's process", "bytes/user", ("<=", 450)),
