@@ -131,7 +131,8 @@ def _tells_failure(properties: bytes) -> bool:
 def standing(state: UserState) -> Iterator[Factor]:
     """How a user stands: what does not change with time is named as it was first known."""
     yield "first channel", state.journey.first
-    yield "last channel", state.journey.last
+    if state.journey.last != state.journey.first:
+        yield "last channel", state.journey.last
     yield "lifecycle", STAGES[state.stage]
     yield "cohort", cohort(state)
     yield "tenure", tenure(state, state.activity.last)

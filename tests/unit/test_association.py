@@ -1,7 +1,7 @@
 """The statistics against scipy and published examples, and their promises against simulations."""
 
 import random
-from math import exp
+from math import exp, log
 
 import pytest
 from scipy.stats import false_discovery_control, hypergeom
@@ -62,6 +62,15 @@ def test_a_ratio_with_its_interval() -> None:
     nobody = compare(0, 50, 10, 50)
     assert nobody.share == 0
     assert 0 < nobody.low < nobody.lift < nobody.high < 1
+
+
+def test_windows_that_are_not_independent_tell_less() -> None:
+    alone, together = compare(60, 100, 30, 100), compare(60, 100, 30, 100, 4)
+    assert together.lift == alone.lift == 2
+    assert log(together.high / together.low) == pytest.approx(2 * log(alone.high / alone.low))
+    assert alone.p < 0.001
+    assert together.p > 0.01
+    assert compare(60, 100, 30, 100, 0.5) == alone
 
 
 def test_the_interval_of_a_parts_lift_covers_the_truth() -> None:

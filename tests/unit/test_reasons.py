@@ -12,10 +12,11 @@ from click.testing import CliRunner
 from agents.cli import main
 from agents.replay import read_line
 from pipeline.partition import Partition
-from pipeline.play import Raw, in_order, play
-from pipeline.reports.reasons import LEAST, Pair, Reasons, Window, half_of, reasons, search
+from pipeline.play import Play, Raw, in_order, play
+from pipeline.reports.reasons import LEAST, Pair, Reasons, Window, _windows, half_of, reasons, search
 from pipeline.units import DAY
-from pipeline.visits import EVENT, FAILURE, Factor, Visits, read_factor
+from pipeline.visits import EVENT, FAILURE, Factor, Visit, Visits, read_factor
+from schemas.control import Domain, Hold, Tick
 from tests.builders import Entry, at, event, identify
 
 DAYS = 120
@@ -135,6 +136,84 @@ def test_a_user_who_leaves_again_and_again_does_not_count_as_many() -> None:
     assert few == []
 
 
+def test_a_difference_that_the_other_half_cannot_show_is_not_confirmed() -> None:
+    (reason,) = search(marked(60, 100), marked(3, 100), frozenset({FAILED}))[1]
+    assert reason.confirmation.lift > 1
+    assert not reason.confirmed
+
+
+def test_what_hardly_anybody_has_is_not_tested() -> None:
+    kept = frozenset({FAILED})
+    assert search(marked(9, 100), marked(9, 100), kept)[0] == 0
+    assert search(marked(10, 100), marked(10, 100), kept)[0] == 1
+
+
+def visits_of(users: dict[str, list[tuple[int, str]]], end: int = 100) -> Visits:
+    """Users by their active days, each with one event."""
+    visits = Visits()
+    visits.end = end
+    for name, days in users.items():
+        visits.by_user[name.encode()] = [Visit(day, 0, frozenset({(EVENT, seen)}), frozenset()) for day, seen in days]
+    return visits
+
+
+def test_what_belongs_to_a_season_is_not_taken_for_a_reason() -> None:
+    """In the week of a sale nine of ten leave, later one of ten: at the same time nobody differs."""
+    users = {}
+    for n in range(2_000):
+        start, seen, leaves = (0, "Sale", n % 10 > 0) if n % 2 else (35, "Viewed", n % 10 == 0)
+        users[f"u{n}"] = [(start, seen)] if leaves else [(start, seen), (start + 20, seen)]
+    result = reasons(visits_of(users), DORMANT)
+    assert result.too_few is None
+    assert result.found == []
+
+
+def test_who_was_there_more_often_is_not_compared_with_who_came_once() -> None:
+    """Each day shows a thing or not, at even chances; who came once mostly leaves, and had fewer chances to see it."""
+    draw, users = random.Random(7), {}
+    for n in range(1_200):
+        days, left = (1, n % 10 > 1) if n % 2 else (3, n % 10 == 0)
+        seen = [(day, draw.choice(["Viewed", "Saved"])) for day in range(days)]
+        users[f"u{n}"] = seen if left else [*seen, (days + 20, "Back")]
+    result = reasons(visits_of(users), DORMANT)
+    assert result.too_few is None
+    assert not [reason for reason in result.found if reason.confirmed]
+
+
+def test_a_visit_tells_nothing_until_the_silence_had_time_to_pass() -> None:
+    users = {f"left{n}": [(70, "Viewed")] for n in range(300)} | {f"late{n}": [(71, "Viewed")] for n in range(300)}
+    result = reasons(visits_of(users, end=101), DORMANT)
+    assert (result.left, result.departures, result.pairs) == (300, 300, (0, 0))
+
+
+def test_a_window_holds_three_days_of_the_dormant_span() -> None:
+    days = [(0, "Long ago"), (40, "First"), (41, "Second"), (42, "Third"), (43, "Last"), (200, "Back"), (300, "Again")]
+    left, stayed = _windows(visits_of({"ann": days}, end=301), DORMANT)
+    seen = {stratum[1]: {value for _, value in window.factors} for stratum, [(_, window)] in left.items()}
+    assert seen == {0: {"Long ago"}, 43 // 7: {"Second", "Third", "Last"}, 200 // 7: {"Back"}}
+    assert sum(map(len, stayed.values())) == 3
+    assert {stratum[2] for stratum in left} == {1, 3}
+
+
+def test_while_the_source_is_down_nobody_leaves() -> None:
+    raw = read_line(event(at(0), "ann").value or b"")
+    first, *hours = [Play(Tick(at(0, hour)), None) for hour in range(33 * 24)]
+    for held, left in ([], 1), ([Play(Hold(), None)], 0):
+        visits = Visits()
+        steps = [Play(Domain("played"), None), first, Play(None, raw), *held, *hours]
+        for _ in visits.collect(steps, Partition(0, 1, {})):
+            pass
+        assert reasons(visits, DORMANT).left == left
+
+
+def test_dark_hours_between_two_visits_are_no_silence() -> None:
+    visits = visits_of({"ann": [(0, "Viewed"), (31, "Viewed")]}, end=32)
+    assert reasons(visits, DORMANT).left == 1
+    visits.by_user[b"ann"][1] = visits.by_user[b"ann"][1]._replace(dark=24)
+    visits.dark = 24
+    assert reasons(visits, DORMANT).left == 0
+
+
 def test_halves_are_sticky_and_even() -> None:
     ones = sum(half_of(f"user-{n}".encode()) for n in range(2_000))
     assert 900 < ones < 1_100
@@ -143,13 +222,19 @@ def test_halves_are_sticky_and_even() -> None:
 def test_windows_know_only_what_was_known_then() -> None:
     """The last window is one of three days within the dormant span; how the user stood is of its end."""
     days = [0, 1, 2, 3]
-    entries = [event(at(day), "ann", f"Day {day}", source=f"source{day}") for day in days]
+    entries = [event(at(day), "ann", f"Day {day}", source=["google", "facebook"][day % 2]) for day in days]
     entries += [event(at(50), "ann", "Back"), event(at(90), "bob", "Viewed")]
     visits = collected(entries)
     assert [visit.day - at() // DAY for visit in visits.by_user[b"ann"]] == [0, 1, 2, 3, 50]
     fourth, back = visits.by_user[b"ann"][3:]
     assert fourth.seen == {(EVENT, "Day 3")}
     assert {("lifecycle", "new"), ("tenure", "1-6 days"), ("cohort", "2024-01")} <= fourth.standing
+    first, second = visits.by_user[b"ann"][:2]
+    assert ("first channel", "organic-search") in first.standing & second.standing
+    assert {kind: value for kind, value in second.standing if kind == "last channel"} == {
+        "last channel": "organic-social"
+    }
+    assert not [kind for kind, _ in first.standing if kind == "last channel"]
     assert {("lifecycle", "returned"), ("tenure", "30-89 days")} <= back.standing
     assert visits.end == at(90) // DAY
 
