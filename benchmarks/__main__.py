@@ -24,7 +24,7 @@ from benchmarks.workload import EVENTS_PER_USER, fill
 _NAIVE_SHARE = 50  # the naive agent gets one event in so many: it takes as much longer
 _MEMORY_USERS = 1_000_000
 
-NAMES = ("loops", "naive", "replay", "latency", "memory", "wheel", "firing", "backtest")
+NAMES = ("loops", "naive", "replay", "latency", "memory", "wheel", "firing", "risk", "backtest")
 
 
 class Bench:
@@ -111,6 +111,11 @@ class Bench:
     def firing(self) -> Found:
         """A tick that makes 100,000 users due."""
         return {"firing_s": self.medians("core:firing", self.job(size=self.scaled(100_000)))["decisions_s"]}
+
+    def risk(self) -> Found:
+        """A churn model asked for 100,000 users."""
+        figures = self.medians("risk:evaluation", self.job(size=self.scaled(100_000)))
+        return {"risk_us": figures["evaluation_us"], "crossing_us": figures["crossing_us"]}
 
     def backtest(self) -> Found:
         """The backtest command on a history with decisions, and beside a replay of the same."""

@@ -24,6 +24,8 @@ TARGETS: Final[dict[str, tuple[str, str, tuple[str, float] | None]]] = {
     "recovery_users_s": ("loading a compacted changelog, per core", "users/s", (">=", 200_000)),
     "rebucket_s": ("sweeping users who are not due yet, per core", "users/s", (">=", 1_000_000)),
     "firing_s": ("deciding users who are due, per core", "decisions/s", (">=", 30_000)),
+    "risk_us": ("a churn model's features and probability", "µs CPU", ("<=", 15)),
+    "crossing_us": ("the hour at which it reaches a threshold", "µs CPU", None),
     "adoption_us_per_user": ("a policy's adoption, the one pass", "µs CPU/user", ("<=", 5)),
     "recovery_uncompacted_users_s": ("loading a changelog as it was written, per core", "users/s", None),
 }
