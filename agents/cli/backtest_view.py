@@ -43,6 +43,7 @@ def tell(tried: Tried, candidate: Candidate, other: str | None) -> None:
     if shadow:
         click.echo(f"in shadow, so that nothing is sent: {', '.join(shadow)}; --live plays every rule as live")
     _rules(found, candidate)
+    _overlap(found)
     _lost(found)
     _load(found)
     _chart(found)
@@ -68,7 +69,7 @@ def _rules(found: Backtest, candidate: Candidate) -> None:
         if rule.came_back and not rule.reached_goal:
             goal = goals[rule.rule]
             click.echo(f"{rule.rule}: of those who came back none reached the goal, {goal}; is that its name?")
-    _heading("decisions")
+    _heading("decisions, one for each message of a contact")
     told = [
         (rule.rule, verdict, f"{count:,}", percent(count / rule.considered))
         for rule in found.rules
@@ -81,14 +82,16 @@ def _rules(found: Backtest, candidate: Candidate) -> None:
             click.echo(f"reasons of {rule.rule}: {reasons}")
         if rule.reasons.get("ceiling"):
             click.echo(f"{rule.rule} reached its ceiling, and was paused from then on: here nobody resumes it")
-    for pair in found.overlap:
-        click.echo(
-            f"{' and '.join(pair.rules)} both considered {pair.episodes:,} silences of {pair.users:,} users: "
-            "one of the two decides, the other's is `episode_taken`"
-        )
     for perk in found.perks:
         budget = "" if perk.budget is None else f"; its budget is {perk.budget:,}"
         click.echo(f"perk {perk.perk}: {perk.sends:,} sends need {perk.reserved:,} (minor units){budget}")
+
+
+def _overlap(found: Backtest) -> None:
+    if found.overlap:
+        _heading("silences that two rules considered")
+        rows = [(" and ".join(pair.rules), f"{pair.episodes:,}", f"{pair.users:,}") for pair in found.overlap]
+        table(("rules", "silences", "users"), rows)
 
 
 def _rule(rule: RuleFigures) -> tuple[object, ...]:

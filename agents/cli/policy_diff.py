@@ -1,5 +1,6 @@
 """`rekindle policy diff`: what differs between two policies, and what that changes over a history."""
 
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import msgspec
 from agents.backtest import Candidate, candidate, ordered, read_model, what_if
 from agents.cli.backtest import replaying
 from agents.cli.backtest_view import tell_comparison
-from agents.cli.base import as_json, emit, progress, run, settings_of, table
+from agents.cli.base import as_json, emit, progress, run, settings_of
 from agents.cli.replay import History
 from agents.exits import Exit, Refusal
 from agents.history import read_topic
@@ -17,7 +18,7 @@ from agents.kafka.publish import history as publications
 from agents.kafka.publish import read_registry
 from agents.replay import few_collections
 from agents.settings import Settings
-from pipeline.backtest import Comparison, FieldChange, changes, compare
+from pipeline.backtest import ABSENT, Comparison, FieldChange, changes, compare
 from pipeline.play import Raw
 from pipeline.policy import DEFAULT
 
@@ -106,4 +107,14 @@ def _tell(found: list[FieldChange]) -> None:
     if not found:
         click.echo("both mean the same")
         return
-    table(("where", "field", "before", "after", ""), [(c.where, c.name, c.before, c.after, c.note) for c in found])
+    for where, own in groupby(found, key=lambda change: change.where):
+        for number, change in enumerate(own):
+            if change.name and not number:
+                click.secho(where, bold=True)
+            note = f" ({change.note})" if change.note else ""
+            if change.name:
+                click.echo(f"  {change.name}: {change.before} -> {change.after}{note}")
+            elif change.before == ABSENT:
+                click.echo(f"{click.style(where, bold=True)} is new{note}\n  {change.after}")
+            else:
+                click.echo(f"{click.style(where, bold=True)} is gone{note}\n  {change.before}")

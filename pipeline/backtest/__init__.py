@@ -1,6 +1,6 @@
 """What if: a history under a policy, measured. Pure functions of what the core itself decides when it is played."""
 
-from pipeline.backtest.changes import FieldChange, changes
+from pipeline.backtest.changes import ABSENT, FieldChange, changes
 from pipeline.backtest.compare import Comparison, compare
 from pipeline.backtest.figures import Backtest, RuleFigures, SweepRow, row
 from pipeline.backtest.limits import LIMITS
@@ -11,6 +11,7 @@ from pipeline.backtest.sweep import FIELDS, Swept, made_live, sweep_texts
 from pipeline.backtest.watch import Considered, WhatIf, what_if
 
 __all__ = [
+    "ABSENT",
     "FIELDS",
     "LIMITS",
     "Backtest",

@@ -8,9 +8,11 @@ import msgspec
 from msgspec import structs
 
 from pipeline.policy import Policy, Rule
+from pipeline.policy.compiled import Test
 from pipeline.policy.form import spell
+from pipeline.units import DAY
 
-ABSENT: Final = "-"
+ABSENT: Final = "none"
 # Fields whose int is a span of time in ms.
 _SPANS: Final = frozenset(
     (
@@ -20,7 +22,11 @@ _SPANS: Final = frozenset(
 )
 # The field of a condition that its name in the policy stands for: `silence: 30d` is Silence(after=...).
 _MAIN: Final = frozenset({"after", "threshold", "segment"})
-_DERIVED: Final = frozenset({"hash", "mode", "min_silence"})  # of a policy: they follow from other fields
+_CLOCK: Final = frozenset({"start", "end"})  # minutes of the day
+_MONEY: Final = frozenset({"cost", "budget"})  # minor units
+# Fields that follow from others: a policy's stand behind its rules, its mode is that of its rules.
+_STATED: Final = Policy.__struct_fields__[: Policy.__struct_fields__.index("rules")]
+_DERIVED: Final = frozenset({"mode", "version", "moved_by"})
 _NOTES: Final = {
     "salt": "every arm is drawn anew",
     "holdout": "a new stratum: figures of before and after are not to be added up",
@@ -43,8 +49,8 @@ class FieldChange(msgspec.Struct):
 def changes(old: Policy, new: Policy) -> list[FieldChange]:
     """Every field that means something else, the policy's own first, then rule by rule in the order of the new one."""
     found: list[FieldChange] = []
-    for field in Policy.__struct_fields__:
-        if field not in _DERIVED and field != "rules":
+    for field in _STATED:
+        if field not in _DERIVED:
             found.extend(
                 FieldChange("the policy", name, before, after, _NOTES.get(name, ""))
                 for name, before, after in _differences(field, getattr(old, field), getattr(new, field))
@@ -87,13 +93,15 @@ def _differences(name: str, old: Any, new: Any) -> Iterator[tuple[str, str, str]
         return
     if isinstance(old, msgspec.Struct) and type(old) is type(new):
         for field in old.__struct_fields__:
+            if field in _DERIVED:
+                continue
             was, becomes = getattr(old, field), getattr(new, field)
             if was != becomes and field in _MAIN and _tag(old):
                 yield f"{name}.{_tag(old)}", _words(field, was), _words(field, becomes)
             else:
                 yield from _differences(f"{name}.{field}", was, becomes)
         return
-    if isinstance(old, tuple) and isinstance(new, tuple):
+    if isinstance(old, tuple) and isinstance(new, tuple) and not any(isinstance(item, Test) for item in (*old, *new)):
         old, new = _by_name(old), _by_name(new)
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         for key in dict.fromkeys((*old, *new)):
@@ -117,17 +125,19 @@ def _words(name: str, value: Any) -> str:
         return ABSENT
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, int) and name.rpartition(".")[2] in _SPANS:
-        return spell(value)
+    if isinstance(value, int):
+        return _number(name.rpartition(".")[2], value)
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, re.Pattern):
         return str(value.pattern)
+    if isinstance(value, Test):
+        return _test(value)
     if isinstance(value, msgspec.Struct):
         told = {
             field.name: getattr(value, field.name)
             for field in structs.fields(value)
-            if field.name != "version" and getattr(value, field.name) != field.default
+            if field.name not in _DERIVED - {"mode"} and getattr(value, field.name) != field.default
         }
         named = {field: (_tag(value) if field in _MAIN and _tag(value) else field) for field in told}
         return ", ".join(f"{named[field]} {_words(field, found)}" for field, found in told.items())
@@ -137,6 +147,25 @@ def _words(name: str, value: Any) -> str:
         found = [_words("", item) for item in value]
         return ", ".join(sorted(found) if isinstance(value, frozenset) else found)
     return str(value)
+
+
+def _number(field: str, value: int) -> str:
+    if field in _SPANS:
+        return spell(value)
+    if field in _CLOCK:
+        return f"{value // 60:02}:{value % 60:02}"
+    return f"{value} minor units" if field in _MONEY else str(value)
+
+
+def _test(test: Test) -> str:
+    """A comparison as it is written: silence_days at least 35."""
+    parts = [test.feature.name]
+    for words, limit in (("at least", test.at_least), ("below", test.below), ("top", test.top)):
+        if limit is not None:
+            parts.append(f"{words} {limit / DAY if test.feature.unit == 'days' and words != 'top' else limit:g}")
+    if test.feature.unit == "money" and test.top is None:
+        parts.append("minor units")
+    return " ".join([*parts, " or ".join(_words("", one) for one in test.among)]).rstrip()
 
 
 def _tag(value: msgspec.Struct) -> str:

@@ -35,14 +35,29 @@ def test_what_means_the_same_is_no_change() -> None:
         (
             "salt: test",
             "salt: test\nchannels: [{name: ads, source: [google, bing]}]",
-            ("the policy", "channels.ads", "-", "name ads, source (?:google)|(?:bing)", ""),
+            ("the policy", "channels.ads", "none", "name ads, source (?:google)|(?:bing)", ""),
         ),
         (
             "{silence: 30d}",
             "{p_alive_below: 0.4, min_silence: 7d, min_active_days: 3}",
             ("rule silent", "when", "silence 30d", "p_alive_below 0.4, min_silence 7d, min_active_days 3", ""),
         ),
-        ("goal: {within: 7d}", "goal: {event: Paid, within: 7d}", ("rule silent", "goal.event", "-", "Paid", "")),
+        (
+            "salt: test",
+            'salt: test\nquiet_hours: {from: "21:00", to: "08:30", timezone: Europe/Berlin}',
+            ("the policy", "quiet_hours", "none", "start 21:00, end 08:30, timezone Europe/Berlin", ""),
+        ),
+        (
+            "salt: test",
+            "salt: test\nsegments: [{id: quiet, where: {silence_days: {at_least: 35}, lifecycle: [dormant]}}]",
+            ("the policy", "segments.quiet", "none", "id quiet, where silence_days at least 35, lifecycle dormant", ""),
+        ),
+        (
+            "salt: test",
+            "salt: test\nperks: [{id: tenner, cost: 10, budget: 500}]",
+            ("the policy", "perks.tenner", "none", "id tenner, cost 1000 minor units, budget 50000 minor units", ""),
+        ),
+        ("goal: {within: 7d}", "goal: {event: Paid, within: 7d}", ("rule silent", "goal.event", "none", "Paid", "")),
     ],
 )
 def test_a_change_is_named_with_before_and_after(old: str, new: str, expected: tuple[str, ...]) -> None:
@@ -51,12 +66,19 @@ def test_a_change_is_named_with_before_and_after(old: str, new: str, expected: t
     assert change.note.startswith(expected[4])
 
 
+def test_a_segment_changes_by_what_it_compares() -> None:
+    base = POLICY.replace("salt: test", "salt: test\nsegments: [{id: few, where: {orders_90d: {at_least: 2}}}]")
+    (change,) = differ(base, base.replace("at_least: 2", "at_least: 3"))
+    assert (change.name, change.before) == ("segments.few.where", "orders_90d at least 2")
+    assert change.after == "orders_90d at least 3"
+
+
 def test_rules_come_go_and_change_places() -> None:
     one, two = POLICY, two_rules()
     came = [(change.where, change.before) for change in differ(one, two) if change.where != "the policy"]
-    assert came == [("rule early", "-")]
+    assert came == [("rule early", "none")]
     went = [(change.where, change.after) for change in differ(two, one) if change.where != "the policy"]
-    assert went == [("rule early", "-")]
+    assert went == [("rule early", "none")]
     head, _, rules = two.partition("rules:\n")
     first, second = rules.split("  - id: early")
     (order,) = differ(two, f"{head}rules:\n  - id: early{second}{first}")
