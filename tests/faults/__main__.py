@@ -19,8 +19,8 @@ from agents.erasure_key import make_erasure_key
 from agents.local import LocalKafka, home
 from agents.process import follow_parent
 from agents.settings import load_settings
-from tests.faults.harness import BROKER_SETTINGS
 from tests.faults.runs import PLANS, Run, runs_of
+from tests.waiting import BROKER_SETTINGS
 
 OUT = Path("build/faults.json")
 COUNTS = ("lost", "wrong", "duplicate", "state_errors")

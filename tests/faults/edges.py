@@ -21,11 +21,10 @@ from agents.settings import load_settings
 from agents.sight import sight_from_kafka
 from agents.views.agreement import agree
 from tests.faults.faults import NAMES
-from tests.faults.harness import SESSION, Cluster
+from tests.faults.harness import Cluster
 from tests.faults.processes import ROOT
+from tests.waiting import PATIENCE, SESSION, SOON
 
-_CONVERGE: Final = 10.0  # s after Redis or the projector is back
-_ANSWER: Final = 10.0  # s for an answer of the API, on a busy machine
 _PLAIN: Final = ROOT / "deploy" / "mappings" / "plain.yaml"
 
 
@@ -51,8 +50,8 @@ class Views:
 
     async def converge(self) -> None:
         """With all folded, the views show all of it, soon."""
-        found = await agree(self.settings, _CONVERGE)
-        assert not found, f"after {_CONVERGE:.0f} s: {'; '.join(found)}"
+        found = await agree(self.settings, SOON)
+        assert not found, f"after {SOON:.0f} s: {'; '.join(found)}"
 
 
 @asynccontextmanager
@@ -137,7 +136,7 @@ async def api_under_load(cluster: Cluster) -> None:
         try:
             await cluster.ready()
             (line,) = [json.loads(line) for line in api.said.splitlines() if '"api_served"' in line]
-            async with httpx.AsyncClient(base_url=line["address"], timeout=_ANSWER) as client:
+            async with httpx.AsyncClient(base_url=line["address"], timeout=SOON) as client:
                 asking = [asyncio.create_task(_ask(client, number)) for number in range(8)]
                 await cluster.pause(0.5, 1.5)
                 victim = cluster.workers[cluster.random.choice(NAMES)]
@@ -164,7 +163,7 @@ async def _ask(client: httpx.AsyncClient, number: int) -> None:
             began = monotonic()
             answer = await client.get(path)
             assert answer.status_code in {200, 404}, f"{path}: {answer.status_code} {answer.text[:200]}"
-            assert monotonic() - began < _ANSWER, f"{path} took {monotonic() - began:.1f} s"
+            assert monotonic() - began < SOON, f"{path} took {monotonic() - began:.1f} s"
             await asyncio.sleep(0.02)
 
 
@@ -185,7 +184,7 @@ async def ingest_killed(cluster: Cluster) -> None:
     topic = f"{cluster.settings.topic_prefix}shop-{cluster.random.randrange(1 << 32):08x}"
     admin = KafkaAdminClient(bootstrap_servers=cluster.kafka.bootstrap)
     await asyncio.to_thread(admin.create_topics, {topic: {"num_partitions": 3, "replication_factor": 1}})
-    await asyncio.to_thread(admin.wait_for_topics, [topic], timeout_ms=10_000)
+    await asyncio.to_thread(admin.wait_for_topics, [topic], timeout_ms=int(PATIENCE * 1000))
     words, enough = ("ingest", "--mapping", str(_PLAIN), "--topic", topic), asyncio.Event()
     filling = asyncio.create_task(_fill(cluster, topic, enough))
     try:
@@ -198,7 +197,7 @@ async def ingest_killed(cluster: Cluster) -> None:
         rows = await filling
         ingest = cluster.beside(*words, "--until-end", sign="intake_ready", SESSION_TIMEOUT=str(SESSION))
         ingest.planned = True
-        await cluster.ended(ingest, 0, 60)
+        await cluster.ended(ingest, 0)
         await _all_there(cluster, topic, rows)
     finally:
         filling.cancel()

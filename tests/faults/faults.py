@@ -14,8 +14,9 @@ from pipeline.units import DAY, HOUR
 from schemas.control import Adopt
 from tests.builders import tick
 from tests.faults.feed import crowd
-from tests.faults.harness import SESSION, Cluster
+from tests.faults.harness import Cluster
 from tests.faults.processes import NEXT_RELEASE, THIS_RELEASE, Process
+from tests.waiting import PATIENCE, SESSION
 
 NAMES: Final = ("one", "two")
 CROWD: Final = 100_000
@@ -63,7 +64,7 @@ async def join_and_leave(cluster: Cluster) -> None:
         await cluster.terminate(worker)
     else:
         worker.process.kill()
-        await cluster.ended(worker, -signal.SIGKILL, 5)
+        await cluster.ended(worker, -signal.SIGKILL)
 
 
 async def restart_broker(cluster: Cluster) -> None:
@@ -100,7 +101,7 @@ async def live_sweep(cluster: Cluster) -> None:
     await cluster.ready()
     await cluster.pause(0.0, 6.0)
     await kill(cluster)
-    async with open_logs(client_options(cluster.settings)) as logs, asyncio.timeout(60):
+    async with open_logs(client_options(cluster.settings)) as logs, asyncio.timeout(PATIENCE):
         while any(end <= fed[number] for number, end in (await logs.ends(users)).items()):  # noqa: ASYNC110
             await asyncio.sleep(0.2)  # until every partition was ticked
 

@@ -14,12 +14,12 @@ import psutil
 from agents.local import LocalKafka
 from agents.process import free_port
 from tests.faults.faults import NAMES
-from tests.faults.harness import BROKER_SETTINGS, SESSION, Cluster, Detour
+from tests.faults.harness import Cluster, Detour
 from tests.faults.proxy import Proxy
+from tests.waiting import BROKER_SETTINGS, PATIENCE, SESSION
 
 _DISK: Final = 96  # MiB
 _LEFT: Final = 32 * 1024  # bytes that a full disk has left
-_BACK: Final = 30.0  # s after which a worker works that could not reach the broker
 _LABEL: Final = "rekindle-faults-"
 
 
@@ -65,7 +65,7 @@ async def disk_full(cluster: Cluster) -> None:
     """The disk fills up: the broker stops, and nobody commits. Once there is room it goes on from what it has."""
     disk = cluster.kafka.data.parent
     filler = disk / "filler"
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         while cluster.kafka.running:
             _fill(disk, filler)
             await asyncio.sleep(0.1)
@@ -91,7 +91,7 @@ async def network_cut(cluster: Cluster) -> None:
         cluster.random.choice((network.swallow, network.refuse))()
         await cluster.pause(1.5 * SESSION, 3 * SESSION)
         network.mend()
-        async with asyncio.timeout(_BACK):
+        async with asyncio.timeout(PATIENCE):
             while b"partition_ready" not in _since(far.log, seen):  # noqa: ASYNC110 a process tells nobody
                 await asyncio.sleep(0.1)
         await cluster.pause()

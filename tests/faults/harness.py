@@ -24,11 +24,9 @@ from agents.settings import load_settings
 from schemas.control import Domain, Pause, Resume, TimeDomain
 from tests.faults.feed import POLICY, Feed, Placed
 from tests.faults.processes import THIS_RELEASE, Process, launch
+from tests.waiting import PATIENCE, SESSION, SOON
 
-SESSION: Final = 3.0  # s; the broker must allow it (BROKER_SETTINGS)
-BROKER_SETTINGS: Final = {"group.min.session.timeout.ms": "1000"}
 _HOUR_SECONDS: Final = 0.12  # a virtual hour of the feed
-_PATIENCE: Final = 90.0  # s until everything is folded
 _RESTARTED: Final = {-signal.SIGKILL, Exit.NO_BROKER, Exit.FENCED, Exit.SEND}  # what a supervisor restarts after
 
 
@@ -62,7 +60,7 @@ class Cluster:
     """Topics under a prefix of their own, two workers with a supervisor, and a feed. An async context manager.
 
     Args:
-        kafka: running, with BROKER_SETTINGS.
+        kafka: running, with tests.waiting.BROKER_SETTINGS.
         prefix: of the topics; also names the group.
         folder: for the workers' logs.
         seed: of the feed and of everything random.
@@ -170,20 +168,20 @@ class Cluster:
 
     async def ready(self) -> None:
         """Until every worker has a partition, and whatever else runs does its work."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             while not all(worker.ready for worker in self.workers.values() if not worker.planned):  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
 
     async def terminate(self, worker: Process) -> None:
-        """SIGTERM, once it listens to it: the process ends with 0 within 10 s."""
+        """SIGTERM, once it listens to it: the process ends with 0 soon."""
         worker.planned = True
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             while not worker.listens:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
         worker.process.terminate()
-        await self.ended(worker, 0, 10)
+        await self.ended(worker, 0, SOON)
 
-    async def ended(self, worker: Process, expected: int, seconds: float) -> None:
+    async def ended(self, worker: Process, expected: int, seconds: float = PATIENCE) -> None:
         """Wait for a planned end; another code, or none, is a failure."""
         deadline = monotonic() + seconds
         while worker.process.poll() is None and monotonic() < deadline:  # noqa: ASYNC110 a process tells nobody
@@ -198,7 +196,7 @@ class Cluster:
 
     async def replaced(self, worker: Process) -> None:
         """Until it has died and the supervisor has started it anew."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             while self.workers[worker.name] is worker:  # noqa: ASYNC110 a process tells nobody
                 await asyncio.sleep(0.05)
 
@@ -261,9 +259,9 @@ class Cluster:
         """Stop the feed, and wait until everything is folded."""
         self._feeding.clear()
         await self._fed.wait()
-        evidence = await gather(self.settings, wait=_PATIENCE)
+        evidence = await gather(self.settings, wait=PATIENCE)
         left = sum(map(unfolded, evidence.inputs.values(), evidence.state.values()))
-        assert not left, f"{left} records were not folded within {_PATIENCE:.0f} s"
+        assert not left, f"{left} records were not folded within {PATIENCE:.0f} s"
 
     async def check(self) -> Check:
         """Stop the feed, wait until everything is folded, and ask the oracle."""
@@ -271,11 +269,11 @@ class Cluster:
         await self._fed.wait()
         failures, self._failures = self._failures, []
         try:
-            findings = await verify(self.settings, wait=_PATIENCE)
+            findings = await verify(self.settings, wait=PATIENCE)
         except Refusal as refusal:
             return Check(Findings(), [*failures, f"the oracle: {refusal.line}"])
         if findings.behind:
-            failures.append(f"{findings.behind} records were not folded within {_PATIENCE:.0f} s")
+            failures.append(f"{findings.behind} records were not folded within {PATIENCE:.0f} s")
             failures += self.last_words()
         if not findings.read:
             failures.append("there was nothing to compare")

@@ -15,6 +15,7 @@ from agents.settings import Settings
 from agents.snapshot import take
 from tests.faults.harness import Cluster
 from tests.faults.processes import ROOT
+from tests.waiting import PATIENCE
 
 _REBUILD = """
 import asyncio, sys
@@ -33,7 +34,7 @@ def recreate(settings: Settings, partitions: int, *names: str) -> None:
     lost = {settings.topic(name) for name in names}
     admin = KafkaAdminClient(**client)
     admin.delete_topics(sorted(lost))
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     while lost & set(admin.list_topics()) and time.monotonic() < deadline:
         time.sleep(0.05)
     admin.close()
@@ -54,8 +55,8 @@ async def lose_state(cluster: Cluster) -> None:
             await cluster.terminate(worker)
         else:
             worker.process.kill()
-            await cluster.ended(worker, -signal.SIGKILL, 5)
-    async with open_logs(client_options(settings)) as logs, asyncio.timeout(30):
+            await cluster.ended(worker, -signal.SIGKILL)
+    async with open_logs(client_options(settings)) as logs, asyncio.timeout(PATIENCE):
         while await logs.members(settings.app_id):  # noqa: ASYNC110 the session of one that was killed
             await asyncio.sleep(0.2)
     await asyncio.to_thread(recreate, settings, cluster.partitions, "state")
@@ -76,4 +77,4 @@ async def _rebuild(cluster: Cluster, source: str, failpoint: str = "") -> int:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-c", _REBUILD, *where, cwd=ROOT, stdout=log, stderr=log
         )
-        return await asyncio.wait_for(process.wait(), 120)
+        return await asyncio.wait_for(process.wait(), PATIENCE)

@@ -7,6 +7,7 @@ from typing import Final
 
 from tests.faults.harness import Cluster
 from tests.faults.processes import ROOT
+from tests.waiting import PATIENCE
 
 _PUBLISHER: Final = """
 import asyncio, sys
@@ -43,7 +44,7 @@ async def kill_publisher(cluster: Cluster) -> None:
     ]
     process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, cwd=ROOT)
     assert process.stdout is not None
-    said = await asyncio.wait_for(process.stdout.readline(), 20)
+    said = await asyncio.wait_for(process.stdout.readline(), PATIENCE)
     process.kill()
     await process.wait()
     assert said == b"open\n"

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from agents.local import LocalKafka
-from tests.faults.harness import BROKER_SETTINGS
 from tests.faults.runs import PLANS, Run, runs_of
+from tests.waiting import BROKER_SETTINGS
 
 SEED = "suite"
 

@@ -11,8 +11,9 @@ from agents.cli import control, main
 from agents.exits import Exit
 from agents.local import LocalKafka
 from pipeline.position import CORE_VERSION
-from tests.faults.harness import BROKER_SETTINGS, Cluster
+from tests.faults.harness import Cluster
 from tests.faults.processes import NEXT_RELEASE, Process
+from tests.waiting import BROKER_SETTINGS, PATIENCE
 
 NEXT = CORE_VERSION + 1
 
@@ -21,7 +22,7 @@ async def stop(worker: Process) -> None:
     """As a supervisor does for an upgrade."""
     worker.planned = True
     worker.process.send_signal(signal.SIGTERM)
-    code = await asyncio.to_thread(worker.process.wait, 30)
+    code = await asyncio.to_thread(worker.process.wait, PATIENCE)
     assert code == Exit.OK, worker.log.read_text()[-2000:]
 
 
@@ -55,11 +56,11 @@ async def test_a_rolling_upgrade_under_load_and_the_core_by_a_message(
             monkeypatch.setattr(control, "CORE_VERSION", NEXT)
             adopted = await asyncio.to_thread(CliRunner().invoke, main, words)
             assert adopted.exit_code == 0, adopted.output
-            await cluster.ended(back, Exit.CORE_VERSION, 30)
+            await cluster.ended(back, Exit.CORE_VERSION)
             assert f"core version {NEXT} was written by a newer release" in back.log.read_text()
             late = cluster.start("n-late")
             late.planned = True
-            await cluster.ended(late, Exit.CORE_VERSION, 30)
+            await cluster.ended(late, Exit.CORE_VERSION)
             monkeypatch.setattr("pipeline.position.CORE_VERSION", NEXT)  # the oracle is of the next release too
             check = await cluster.check()
             assert check.ok, check.words

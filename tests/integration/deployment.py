@@ -19,6 +19,7 @@ from agents.views.projector import Projector
 from schemas.control import Domain, Tick
 from tests.builders import POLICY, at, event, identify, order
 from tests.integration.shell_log import ShellLog, until
+from tests.waiting import PATIENCE, SOON
 
 
 class Deployment(ShellLog):
@@ -75,9 +76,9 @@ class Deployment(ShellLog):
         """Wait until the worker has committed everything."""
         from agents.evidence import gather, unfolded
 
-        deadline = monotonic() + 40
+        deadline = monotonic() + PATIENCE
         while True:
-            evidence = await gather(self.settings(), wait=20)
+            evidence = await gather(self.settings(), wait=PATIENCE)
             if not sum(map(unfolded, evidence.inputs.values(), evidence.state.values())):
                 return
             assert monotonic() < deadline
@@ -96,17 +97,15 @@ class Deployment(ShellLog):
             stop.set()
             try:
                 if not ended:
-                    await asyncio.wait_for(asyncio.shield(task), 20)
+                    await asyncio.wait_for(asyncio.shield(task), PATIENCE)
             finally:
                 task.cancel()
                 await redis.aclose()
 
-    async def agrees(self, patience: float = 15.0) -> float:
-        """Wait until the views show everything; how long that took, s."""
-        began = monotonic()
-        found = await agree(self.settings(), patience)
-        assert not found, f"the views differ after {patience} s: {found}"
-        return monotonic() - began
+    async def agrees(self) -> None:
+        """Wait until the views show everything."""
+        found = await agree(self.settings(), SOON)
+        assert not found, f"the views differ after {SOON:.0f} s: {found}"
 
     async def residue(self, word: bytes) -> list[bytes]:
         """Keys in Redis in which a text occurs."""

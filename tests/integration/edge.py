@@ -6,10 +6,9 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from time import monotonic, sleep
 from typing import Any
 
 import msgspec
@@ -25,6 +24,7 @@ from agents.settings import load_settings
 from schemas.control import AnyControl
 from schemas.partitioner import partition_of
 from tests.builders import at, event, fold, history, tick
+from tests.waiting import PATIENCE, SESSION
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -43,7 +43,11 @@ class Deployment:
         self.folder = folder
         self.options = ["--brokers", brokers, "--prefix", prefix]
         self.settings = load_settings(brokers=brokers, topic_prefix=prefix)
-        self.environment = os.environ | {"REKINDLE_METRICS_PORT": "0", "PYTHONPATH": str(ROOT)}
+        self.environment = os.environ | {
+            "REKINDLE_METRICS_PORT": "0",
+            "REKINDLE_SESSION_TIMEOUT": str(SESSION),
+            "PYTHONPATH": str(ROOT),
+        }
 
     def __call__(self, *words: str | Path, code: int = 0, text: str | None = None) -> Result:
         """Run a command in this process and check its exit code."""
@@ -66,7 +70,7 @@ class Deployment:
                 stderr=log,
             )
 
-    def run(self, *words: str | Path, timeout: float = 60) -> int:
+    def run(self, *words: str | Path, timeout: float = PATIENCE) -> int:
         """A command as a process, to its end."""
         return self.start(*words).wait(timeout)
 
@@ -79,7 +83,7 @@ class Deployment:
         admin = KafkaAdminClient(bootstrap_servers=self.brokers)
         wanted = {"num_partitions": partitions, "replication_factor": 1, "configs": settings}
         admin.create_topics({name: wanted})
-        admin.wait_for_topics([name], timeout_ms=10_000)
+        admin.wait_for_topics([name], timeout_ms=int(PATIENCE * 1000))
         admin.close()
 
     def write(
@@ -172,12 +176,3 @@ async def _partitions(consumer: Any, topic: str) -> Sequence[int]:
         await consumer.topics()
         await asyncio.sleep(0.1)
     raise AssertionError(topic)
-
-
-def eventually(condition: Callable[[], Any], seconds: float = 30.0) -> Any:
-    """What the condition returns once it is true."""
-    end = monotonic() + seconds
-    while not (found := condition()):
-        assert monotonic() < end, f"not within {seconds} s"
-        sleep(0.2)
-    return found

@@ -22,6 +22,7 @@ from agents.observe import ChunkFolded, Committed, Silent
 from agents.process import spawn_bound
 from agents.settings import Settings
 from tests.integration.counting import CountingCore, expected
+from tests.waiting import PATIENCE, SESSION
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -82,7 +83,8 @@ class ShellLog:
         create_topics({"bootstrap_servers": bootstrap}, plan(prefix, partitions))
 
     def settings(self, **changes: Any) -> Settings:
-        return Settings(brokers=self.bootstrap, topic_prefix=self.prefix, app_id=self.prefix.rstrip("."), **changes)
+        own = {"brokers": self.bootstrap, "topic_prefix": self.prefix, "app_id": self.prefix.rstrip(".")}
+        return Settings(**{**own, "session_timeout": SESSION, **changes})
 
     @asynccontextmanager
     async def worker(
@@ -104,7 +106,7 @@ class ShellLog:
             yield notes
         finally:
             stop.set()
-            await asyncio.wait_for(task, 20)
+            await asyncio.wait_for(task, PATIENCE)
 
     def process(self, **variables: str) -> "Process":
         """A worker with the counting core as a process of its own, which ends with this one."""
@@ -113,6 +115,7 @@ class ShellLog:
             "REKINDLE_BROKERS": self.bootstrap,
             "REKINDLE_TOPIC_PREFIX": self.prefix,
             "REKINDLE_APP_ID": self.prefix.rstrip("."),
+            "REKINDLE_SESSION_TIMEOUT": str(SESSION),
             **{f"REKINDLE_{name.upper()}": value for name, value in variables.items()},
         }
         said = tempfile.TemporaryFile()  # noqa: SIM115 closed with the process
@@ -173,7 +176,7 @@ class ShellLog:
             found.duplicate += len(sent) - len(set(sent))
         return found
 
-    async def settled(self, patience: float = 60.0) -> Differences:
+    async def settled(self, patience: float = PATIENCE) -> Differences:
         """The differences when every worker has caught up, or after `patience` seconds."""
         deadline = monotonic() + patience
         while True:
@@ -183,7 +186,7 @@ class ShellLog:
             await asyncio.sleep(0.3)
 
 
-async def until(true: Any, what: str, patience: float = 40.0) -> None:
+async def until(true: Any, what: str, patience: float = PATIENCE) -> None:
     """Wait for a condition."""
     deadline = monotonic() + patience
     while not true():
@@ -210,7 +213,7 @@ class Process:
     def signal(self, number: int) -> None:
         self.popen.send_signal(number)
 
-    async def end(self, patience: float = 30.0) -> tuple[int, str]:
+    async def end(self, patience: float = PATIENCE) -> tuple[int, str]:
         """Exit code and stderr, of a process that ends by itself or was told to."""
         await until(lambda: self.popen.poll() is not None, "the process ends", patience)
         return self.popen.returncode, self.said

@@ -26,6 +26,7 @@ from schemas.decision import Decision
 from tests.builders import POLICY, at, event, identify, order
 from tests.integration.deployment import Deployment
 from tests.integration.shell_log import ROOT, Process, until
+from tests.waiting import PATIENCE
 
 CANARY = "canary/ä 7"
 RULES = POLICY + "  - {id: tried, mode: shadow, when: {silence: 20d}, goal: {within: 7d}}\n"
@@ -78,7 +79,7 @@ async def api(environment: dict[str, str], folder: Path, **headers: str) -> Asyn
         await until(lambda: '"api_served"' in process.said or process.popen.poll() is not None, "the API serves")
         line = next(line for line in process.said.splitlines() if '"api_served"' in line)
         port = json.loads(line)["address"].rpartition(":")[2]
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=20) as http:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=PATIENCE) as http:
             yield Api(process, http)
         process.popen.terminate()
         assert (await process.end())[0] == 0

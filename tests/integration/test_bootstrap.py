@@ -15,7 +15,8 @@ import pytest
 
 from agents.local import LocalKafka
 from agents.process import spawn_bound
-from tests.integration.edge import ROOT, Deployment, eventually
+from tests.integration.edge import ROOT, Deployment
+from tests.waiting import PATIENCE, eventually
 
 PAGE = (ROOT / "docs" / "bootstrap.md").read_text()
 BLOCKS = re.findall(r"^```sh\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
@@ -73,13 +74,13 @@ def test_the_page_from_nothing_to_live_sends_nothing_for_the_past(
                 running.append((command, process))
                 continue
             done = subprocess.run(
-                call, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False
+                call, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False
             )
             if done.returncode:
                 pytest.fail(f"{command}: exit {done.returncode}\n{done.stdout}\n{done.stderr}")
             said[command] = done.stdout
             if "shop.history" in command:
-                eventually(lambda: shop.counts()["backfilled"] == 3 * USERS + USERS, 60)
+                eventually(lambda: shop.counts()["backfilled"] == 3 * USERS + USERS)
         assert len(running) == 2
         assert any(f"{USERS:,} sent, 0 refused" in words for words in said.values())
         assert "no dead letters" in said["rekindle deadletters list"]
@@ -92,11 +93,13 @@ def test_the_page_from_nothing_to_live_sends_nothing_for_the_past(
         assert shop.read(shop.settings.topic("triggers")) == []
         decided = [json.loads(record.value) for record in shop.read(shop.settings.topic("decisions"))]
         assert [decision for decision in decided if decision["data"]["decision"] == "send"] == []
-        findings = shop.json("verify", "--wait", "40")
+        findings = shop.json("verify", "--wait", "120")
         assert findings["ok"], findings["details"]
         for command, process in running:
             process.terminate()
-            assert process.wait(20) == 0, f"{command}: {os.linesep.join(p.read_text() for p in tmp_path.glob('*.log'))}"
+            assert process.wait(PATIENCE) == 0, (
+                f"{command}: {os.linesep.join(p.read_text() for p in tmp_path.glob('*.log'))}"
+            )
     finally:
         for _, process in running:
             process.kill()

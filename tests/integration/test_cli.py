@@ -27,6 +27,7 @@ from agents.settings import load_settings
 from schemas.control import Domain, Tick
 from schemas.partitioner import partition_of
 from schemas.topics import TOPICS
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[2]
 START = datetime(2025, 3, 3, tzinfo=UTC)
@@ -87,12 +88,15 @@ class Rekindle:
             [sys.executable, "-m", "agents.cli", *self.options, "worker"],
             cwd=ROOT,
             env=environment,
+            stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
         try:
+            assert process.stdout is not None
+            process.stdout.readline()  # from here on it listens to signals
             yield process
             process.send_signal(signal.SIGTERM)
-            _, said = process.communicate(timeout=20)
+            _, said = process.communicate(timeout=PATIENCE)
             assert process.returncode == 0, said.decode()[-3000:]
         finally:
             process.kill()
@@ -322,7 +326,7 @@ def test_tail_follows(rekindle: Rekindle) -> None:
         with rekindle.worker():
             rekindle.say(tick(15))
             assert process.stdout is not None
-            deadline = monotonic() + 30
+            deadline = monotonic() + PATIENCE
             os.set_blocking(process.stdout.fileno(), False)
             line = b""
             while not line and monotonic() < deadline:
@@ -330,7 +334,7 @@ def test_tail_follows(rekindle: Rekindle) -> None:
                 sleep(0.1)
             assert b"ann  silent-14d: send" in line
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 0
+        assert process.wait(PATIENCE) == 0
     finally:
         process.kill()
         process.wait()

@@ -23,7 +23,8 @@ from aiosmtpd.controller import Controller
 from agents.local import LocalKafka
 from agents.process import free_port, spawn_bound
 from schemas.control import Domain, Tick
-from tests.integration.edge import ROOT, Deployment, eventually
+from tests.integration.edge import ROOT, Deployment
+from tests.waiting import PATIENCE, eventually
 
 POLICY = """\
 version: 1
@@ -53,7 +54,7 @@ def consumer(shop: Deployment, program: str = "consumer.py", *more: str | Path) 
 
 def stop(shop: Deployment, process: "subprocess.Popen[bytes]") -> None:
     process.send_signal(signal.SIGTERM)
-    assert process.wait(30) == 0, shop.said("consumer")
+    assert process.wait(PATIENCE) == 0, shop.said("consumer")
 
 
 def messages(shop: Deployment) -> list[str]:
@@ -79,7 +80,7 @@ def test_every_trigger_is_handled_once_whenever_the_consumer_is_killed(shop: Dep
         process.wait()
     assert len(messages(shop)) < 900, "killed before the end"
     process = consumer(shop)
-    eventually(lambda: len(set(shop.told())) == 905, 60)
+    eventually(lambda: len(set(shop.told())) == 905)
     stop(shop, process)
     assert Counter(messages(shop)) == Counter(ids)
     assert set(shop.told()) == {(n, "Message Sent") for n in ids} | {(n, "Message Failed") for n in late}
@@ -133,7 +134,7 @@ def test_e_mails_by_a_real_smtp_server(shop: Deployment, mailbox: tuple[Mailbox,
         process.kill()
         process.wait()
     process = consumer(shop, "mailer.py", *more)
-    eventually(lambda: len(set(shop.told())) == 60, 60)
+    eventually(lambda: len(set(shop.told())) == 60)
     stop(shop, process)
     failed = {name for name in ids if int(name[1:]) % 20 in (2, 3)}
     assert {name for name, event in shop.told() if event == "Message Failed"} == failed
@@ -166,16 +167,16 @@ def test_the_running_system_from_an_event_to_the_report_of_its_message(shop: Dep
     handler = consumer(shop)
     shop("send", tmp_path / "events.jsonl")
     shop.say(Tick(round(datetime.now(UTC).timestamp() * 1000)))  # now: so that reports of now are no future
-    eventually(lambda: len(messages(shop)) == 40, 60)
+    eventually(lambda: len(messages(shop)) == 40)
     eventually(lambda: len(shop.told()) == 40)
     stop(shop, handler)
-    findings = shop.json("verify", "--wait", "40")
+    findings = shop.json("verify", "--wait", "120")
     assert findings["ok"], findings["details"]
     counts = shop.counts()
     assert (counts["applied"], counts["rejected"]) == (80, 0), "40 visits and 40 reports"
     assert len(shop.read(shop.settings.topic("triggers"))) == 40
     worker.send_signal(signal.SIGTERM)
-    assert worker.wait(20) == 0, shop.said("worker")
+    assert worker.wait(PATIENCE) == 0, shop.said("worker")
 
 
 def test_every_command_of_the_page_runs(shop: Deployment, tmp_path: Path) -> None:
@@ -200,4 +201,4 @@ def test_every_command_of_the_page_runs(shop: Deployment, tmp_path: Path) -> Non
     for process in running:
         assert process.poll() is None, (tmp_path / "page.log").read_text()
         process.terminate()
-    assert [process.wait(20) for process in running] == [0] * 4, (tmp_path / "page.log").read_text()
+    assert [process.wait(PATIENCE) for process in running] == [0] * 4, (tmp_path / "page.log").read_text()

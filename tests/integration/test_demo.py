@@ -16,6 +16,7 @@ import pytest
 
 from agents.local import LocalKafka, home
 from agents.settings import load_settings
+from tests.waiting import PATIENCE
 
 DEMO = (sys.executable, "-P", "-m", "agents.cli", "demo")
 
@@ -55,13 +56,13 @@ def family(demo: subprocess.Popen[bytes]) -> list[psutil.Process]:
     return psutil.Process(demo.pid).children(recursive=True)
 
 
-def left(processes: list[psutil.Process], seconds: float = 5.0) -> list[psutil.Process]:
+def left(processes: list[psutil.Process], seconds: float = PATIENCE) -> list[psutil.Process]:
     """Those that still run after a while."""
     _, alive = psutil.wait_procs(processes, timeout=seconds)
     return [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
 
 
-def wait_for(text: str, out: Path, demo: subprocess.Popen[bytes], seconds: float = 90.0) -> str:
+def wait_for(text: str, out: Path, demo: subprocess.Popen[bytes], seconds: float = PATIENCE) -> str:
     """The output, once `text` is in it."""
     deadline = time.monotonic() + seconds
     while text not in (said := out.read_text(errors="replace")):
@@ -81,7 +82,7 @@ def test_the_history_is_played_a_worker_is_killed_and_everything_adds_up(
     workers = [process for process in processes if "worker" in process.cmdline()]
     assert len(workers) == 2
     workers[0].kill()
-    code = demo.wait(150)
+    code = demo.wait(2 * PATIENCE)
     said = (tmp_path / "out").read_text()
     assert code == 0, said
     assert "read 6,947 = applied 6,919 + duplicate 24 + rejected 4" in said
@@ -111,11 +112,11 @@ def test_a_kafka_of_yours_is_used_and_left_as_it_was(
         *(["verify"], ["tail", "triggers", "-n", "3"], ["deadletters", "list"]),
         *(["explain", "user", user], ["user", user]),
     ):
-        done = subprocess.run([*command, *args], env=env, capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run([*command, *args], env=env, capture_output=True, text=True, check=False, timeout=PATIENCE)
         assert done.returncode == 0, done.stderr
     processes = family(demo)
     demo.send_signal(signal.SIGINT)
-    assert demo.wait(40) == 0, (tmp_path / "out").read_text()
+    assert demo.wait(PATIENCE) == 0, (tmp_path / "out").read_text()
     assert not left(processes)
     with admin_client({"bootstrap_servers": kafka.bootstrap}) as admin:
         assert not [topic for topic in admin.list_topics() if topic.startswith("yours.")]
@@ -127,7 +128,7 @@ def ask_the_api(said: str) -> tuple[str, dict[str, str]]:
     assert sorted(asked.values()) == ["channels", "growth", "users"]
     answers = {}
     for address, what in asked.items():
-        with urlopen(address, timeout=10) as answer:  # noqa: S310 our own on loopback
+        with urlopen(address, timeout=PATIENCE) as answer:  # noqa: S310 our own on loopback
             answers[what] = json.load(answer)
     assert answers["channels"]["items"]
     assert answers["growth"]["items"]
@@ -173,6 +174,6 @@ def test_ctrl_c_while_it_plays_ends_everything(
     wait_for("1997-0", tmp_path / "out", demo)
     processes = family(demo)
     demo.send_signal(signal.SIGINT)
-    assert demo.wait(30) == 130, (tmp_path / "out").read_text()
+    assert demo.wait(PATIENCE) == 130, (tmp_path / "out").read_text()
     assert not left(processes)
     assert list((folder / "demo").iterdir()) == []

@@ -15,7 +15,8 @@ from kafka.admin import KafkaAdminClient
 from agents.exits import Exit
 from agents.local import LocalKafka
 from schemas.partitioner import partition_of
-from tests.integration.edge import ROOT, Deployment, eventually
+from tests.integration.edge import ROOT, Deployment
+from tests.waiting import PATIENCE, eventually
 
 NOW = datetime.now(UTC)
 PLAIN = ROOT / "deploy" / "mappings" / "plain.yaml"
@@ -80,7 +81,7 @@ def test_mapped_checked_and_keyed_by_user_and_what_is_bad_is_kept_with_its_place
     assert f"{topic} 1:200" in shop("deadletters", "list").stdout
 
     with_worker(shop)
-    findings = shop.json("verify", "--wait", "40")
+    findings = shop.json("verify", "--wait", "120")
     assert findings["ok"], findings["details"]  # dead letters of others are not the workers'
     assert shop.counts()["applied"] == 600
 
@@ -89,10 +90,10 @@ def with_worker(shop: Deployment) -> None:
     """Let a worker fold everything."""
     worker = shop.start("worker")
     try:
-        eventually(lambda: shop.json("verify", "--wait", "20")["behind"] == 0, 60)
+        eventually(lambda: shop.json("verify", "--wait", "20")["behind"] == 0)
     finally:
         worker.send_signal(signal.SIGTERM)
-        assert worker.wait(20) == 0, shop.said("worker")
+        assert worker.wait(PATIENCE) == 0, shop.said("worker")
 
 
 @pytest.mark.faults
@@ -109,12 +110,12 @@ def test_kills_repeat_but_lose_nothing_and_the_worker_counts_everything_once(sho
         process.kill()
         process.wait()
         before = len(shop.read(users))
-    assert shop.run(*ingest(shop, "--until-end"), timeout=100) == 0, shop.said("ingest")
+    assert shop.run(*ingest(shop, "--until-end"), timeout=PATIENCE) == 0, shop.said("ingest")
     sent = Counter(event["messageId"] for event in shop.events())
     assert len(sent) == count, "nothing is lost"
     repeated = sum(sent.values()) - count
     with_worker(shop)
-    findings = shop.json("verify", "--wait", "40")
+    findings = shop.json("verify", "--wait", "120")
     assert findings["ok"], findings["details"]
     assert shop.counts()["applied"] == count
     assert shop.counts()["duplicate"] == repeated
@@ -136,11 +137,11 @@ def test_an_orderly_stop_and_a_rebalance_repeat_nothing(shop: Deployment) -> Non
         sleep(0.5)
     eventually(lambda: len(shop.read(users)) >= sent)
     first.send_signal(signal.SIGTERM)
-    assert first.wait(20) == 0, shop.said("ingest")
+    assert first.wait(PATIENCE) == 0, shop.said("ingest")
     shop.write(topic, [visit(n, sent + n) for n in range(100)], partition=0)
     eventually(lambda: len(shop.read(users)) >= sent + 100)
     second.send_signal(signal.SIGTERM)
-    assert second.wait(20) == 0, shop.said("ingest")
+    assert second.wait(PATIENCE) == 0, shop.said("ingest")
     found = Counter(event["messageId"] for event in shop.events())
     assert len(found) == sent + 100
     assert sum(found.values()) == sent + 100, "repeated"

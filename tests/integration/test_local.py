@@ -4,8 +4,6 @@ import socket
 import subprocess
 import sys
 import textwrap
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -15,6 +13,7 @@ from agents.exits import Refusal
 from agents.jars import kafka_jars
 from agents.kafka.admin import admin_client
 from agents.local import LocalKafka, home
+from tests.waiting import PATIENCE, eventually
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,15 +32,6 @@ def run(source: str, *args: object) -> subprocess.Popen[str]:
 def line(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
     return process.stdout.readline().strip()
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.05)
-    return condition()
 
 
 def gone(pid: int) -> bool:
@@ -170,7 +160,7 @@ def test_kafka_is_gone_when_its_parent_is(data: Path, ending: signal.Signals) ->
     pid = int(line(parent))
     assert not gone(pid)
     parent.send_signal(ending)
-    parent.wait(20)
-    assert eventually(lambda: gone(pid), 2)
+    parent.wait(PATIENCE)
+    assert eventually(lambda: gone(pid))
     with LocalKafka(data) as broker:  # and the folder is free again
         assert broker.running

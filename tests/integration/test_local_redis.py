@@ -9,7 +9,8 @@ from redis import Redis
 from agents import local_redis
 from agents.exits import Refusal
 from agents.local_redis import LocalRedis, find_server
-from tests.integration.test_local import eventually, gone, line, run
+from tests.integration.test_local import gone, line, run
+from tests.waiting import PATIENCE, eventually
 
 
 def test_data_and_address_survive_a_stop_and_a_kill_loses_what_was_not_saved(tmp_path: Path) -> None:
@@ -55,5 +56,5 @@ def test_redis_is_gone_when_its_parent_is(tmp_path: Path, ending: signal.Signals
     pid = int(line(parent))
     assert not gone(pid)
     parent.send_signal(ending)
-    parent.wait(20)
-    assert eventually(lambda: gone(pid), 2)
+    parent.wait(PATIENCE)
+    assert eventually(lambda: gone(pid))

@@ -3,12 +3,12 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
+
+from tests.waiting import PATIENCE, eventually
 
 ROOT = Path(__file__).parents[2]
 
@@ -24,15 +24,6 @@ CHAIN = """
         print(child.pid, flush=True)
     time.sleep(600)
 """
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 5.0) -> bool:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return condition()
 
 
 def alive(pids: set[int]) -> set[int]:
@@ -116,7 +107,7 @@ def test_an_ordinary_end_leaves_nothing_either() -> None:
     )
     assert parent.stdout is not None
     pid = int(parent.stdout.readline())
-    assert parent.wait(10) == 0
+    assert parent.wait(PATIENCE) == 0
     assert eventually(lambda: not alive({pid}))
 
 
@@ -133,7 +124,7 @@ def test_the_child_gets_no_ctrl_c_of_the_terminal_and_can_be_signalled_by_its_ow
     )
     assert parent.stdout is not None
     assert parent.stdout.readline().strip() == str(-signal.SIGTERM)
-    parent.wait(10)
+    parent.wait(PATIENCE)
 
 
 @pytest.mark.faults

@@ -11,6 +11,7 @@ import pytest
 
 from agents.local import LocalKafka
 from agents.process import free_port, spawn_bound
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
@@ -52,13 +53,13 @@ def test_every_command_of_the_readme_works(kafka: LocalKafka, prefix: str, tmp_p
                 workers.append(spawn_bound(call[:-1], env=environment, cwd=tmp_path, stderr=subprocess.DEVNULL))
                 continue
             done = subprocess.run(
-                call, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False
+                call, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False
             )
             if done.returncode:
                 pytest.fail(f"{command}: exit {done.returncode}\n{done.stdout}\n{done.stderr}")
     finally:
         for worker in workers:
             worker.terminate()
-            worker.wait(timeout=20)
+            worker.wait(timeout=PATIENCE)
     assert workers
     assert (tmp_path / "build" / "replay" / "triggers.jsonl").read_text().count("\n") == 2

@@ -18,6 +18,7 @@ from agents.kafka.admin import acl_commands, create_topics, plan
 from agents.kafka.connection import client_options
 from tests.builders import event
 from tests.integration.secure import Right, SecureKafka, needed, rights, settings_as
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[2]
 PREFIX, APP = "shop.", "recall"
@@ -51,11 +52,11 @@ class Deployment:
         """A command's exit code and everything that it said."""
         done = subprocess.run(
             [sys.executable, "-m", "agents.cli", *words],
-            env=self.environment(user), cwd=ROOT, capture_output=True, text=True, timeout=90, check=False,
+            env=self.environment(user), cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False,
         )  # fmt: skip
         return done.returncode, done.stdout + done.stderr
 
-    def work(self, until: str, patience: float = 40.0) -> tuple[int | None, str]:
+    def work(self, until: str, patience: float = PATIENCE) -> tuple[int | None, str]:
         """Run a worker until it ends (its exit code) or has said `until` (None), and what it said."""
         with tempfile.TemporaryFile() as said:
             worker = subprocess.Popen(
@@ -72,7 +73,7 @@ class Deployment:
                 code = worker.poll()
             finally:
                 worker.terminate()
-                worker.wait(20)
+                worker.wait(PATIENCE)
             said.seek(0)
             return code, said.read().decode()
 
@@ -140,7 +141,7 @@ async def test_a_worker_that_lacks_a_right_says_which_and_ends(deployment: Deplo
     assert right in PRINTED
     with deployment.secure.without(right):
         await deployment.send(4)
-        code, said = deployment.work("no such line", patience=45)
+        code, said = deployment.work("no such line")
     line = said.strip().splitlines()[-1]
     assert code in (Exit.TOPICS, Exit.SEND), f"{code}: {said[-2000:]}"
     assert line.startswith("rekindle: ")
@@ -194,7 +195,7 @@ async def test_a_subscriber_can_not_write_and_a_backend_can_not_read(deployment:
     options = client_options(settings_as(deployment.names["rekindle-subscriber"]))
     async with AIOKafkaProducer(**options) as producer:
         with pytest.raises(Exception, match=r"Authorization|Illegal"):
-            await asyncio.wait_for(producer.send_and_wait(PREFIX + "users", b"x", b"y"), 10)
+            await asyncio.wait_for(producer.send_and_wait(PREFIX + "users", b"x", b"y"), PATIENCE)
     code, said = deployment.run("backend", "tail", "triggers")
     assert code != 0
     assert "rekindle: " in said

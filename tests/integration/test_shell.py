@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from time import monotonic
 
 import pytest
@@ -22,6 +22,7 @@ from agents.local import LocalKafka
 from agents.process import free_port
 from tests.integration.counting import NEEDS, SWEEP
 from tests.integration.shell_log import Differences, Notes, ShellLog, events, said, until
+from tests.waiting import BROKER_SETTINGS, SESSION, SOON
 
 EXACTLY_ONCE = Differences()
 
@@ -54,7 +55,7 @@ async def test_one_event_is_visible_soon(log: ShellLog) -> None:
             await asyncio.sleep(0.3)
         await until(lambda: len(notes.commits) >= 12, "all are committed")
     delays = sorted(commit.visible_ms or 0.0 for commit in notes.commits)
-    assert delays[len(delays) // 2] < 300, delays
+    assert delays[len(delays) // 2] < 900, delays
 
 
 async def test_a_worker_joins_and_leaves(log: ShellLog) -> None:
@@ -74,7 +75,8 @@ async def test_a_worker_joins_and_leaves(log: ShellLog) -> None:
 
 @pytest.mark.faults
 async def test_kill_9_at_every_failpoint_and_at_random(log: ShellLog) -> None:
-    sending = asyncio.create_task(log.send(events(20_000, 500), rate=700))
+    over = asyncio.Event()
+    sending = asyncio.create_task(log.send(takewhile(lambda _: not over.is_set(), events(10**6, 500)), rate=700))
     steady = log.process()
     for round_, point in enumerate([*[p for p in POINTS if p != "in_sweep"], None]):
         victim = log.process(**({"failpoint": f"{point}:{4 + round_}"} if point else {}))
@@ -83,10 +85,11 @@ async def test_kill_9_at_every_failpoint_and_at_random(log: ShellLog) -> None:
             victim.signal(signal.SIGKILL)
         code, stderr = await victim.end()
         assert code == -signal.SIGKILL, (point, stderr)
+    over.set()
     await sending
     assert await log.settled() == EXACTLY_ONCE
     steady.signal(signal.SIGTERM)
-    assert (await steady.end(10.0))[0] == 0
+    assert (await steady.end(SOON))[0] == 0
 
 
 @pytest.mark.faults
@@ -106,17 +109,17 @@ async def test_kill_9_inside_a_sweep_of_100_000(log: ShellLog) -> None:
 
 @pytest.mark.faults
 async def test_a_zombie_is_fenced_and_comes_back(log: ShellLog) -> None:
-    sending = asyncio.create_task(log.send(events(12_000, 500), rate=600))
+    sending = asyncio.create_task(log.send(events(6_000, 500), rate=600))
     zombie, steady = log.process(), log.process()
     await asyncio.sleep(4)
     zombie.signal(signal.SIGSTOP)
-    await asyncio.sleep(10)
+    await asyncio.sleep(2 * SESSION)
     zombie.signal(signal.SIGCONT)
     await sending
     assert await log.settled() == EXACTLY_ONCE
     for worker in (zombie, steady):
         worker.signal(signal.SIGTERM)
-        assert (await worker.end(10.0))[0] in (Exit.OK, Exit.FENCED)
+        assert (await worker.end(SOON))[0] in (Exit.OK, Exit.FENCED)
 
 
 @pytest.mark.faults
@@ -141,7 +144,7 @@ async def test_sigterm_drains_and_ends_with_0(log: ShellLog) -> None:
     worker.signal(signal.SIGTERM)
     code, stderr = await worker.end()
     assert code == 0, stderr
-    assert monotonic() - began < 10
+    assert monotonic() - began < SOON
     await sending
     async with log.worker():
         assert await log.settled() == EXACTLY_ONCE
@@ -172,7 +175,7 @@ asyncio.run(main())
         assert all(position < highwater for position, highwater in notes.seen.values()), "records hide behind it"
         await log.send(events(1_000))
         assert await log.settled() == EXACTLY_ONCE
-        await until(lambda: all(p == h for p, h in notes.seen.values()), "caught up beyond the last marker", 20)
+        await until(lambda: all(p == h for p, h in notes.seen.values()), "caught up beyond the last marker")
     assert not notes.rereads, "a marker is no gap"
 
 
@@ -188,7 +191,7 @@ async def test_a_missing_body_is_waited_for(log: ShellLog) -> None:
 
 @pytest.mark.faults
 async def test_a_broker_restart_loses_nothing(broker_folder, prefix: str) -> None:  # noqa: ANN001
-    with LocalKafka(broker_folder / "restarted") as broker:
+    with LocalKafka(broker_folder / "restarted", settings=BROKER_SETTINGS) as broker:
         log = ShellLog(broker.bootstrap, prefix)
         sending = asyncio.create_task(log.send(events(6_000, 500), rate=600))
         workers = [log.process(), log.process()]
@@ -205,7 +208,7 @@ async def test_a_broker_restart_loses_nothing(broker_folder, prefix: str) -> Non
                     codes.append((await worker.end())[0])
                     workers[index] = log.process()
         await sending
-        assert await log.settled(90) == EXACTLY_ONCE
+        assert await log.settled() == EXACTLY_ONCE
         assert set(codes) <= {Exit.NO_BROKER, Exit.FENCED, Exit.SEND}
         for worker in workers:
             worker.signal(signal.SIGTERM)

@@ -28,9 +28,10 @@ from pipeline.units import DAY, HOUR
 from schemas.control import Domain
 from tests.builders import tick as feed_tick
 from tests.faults.feed import TOGETHER, crowd
-from tests.faults.harness import BROKER_SETTINGS, Cluster
+from tests.faults.harness import Cluster
 from tests.faults.loss import recreate
 from tests.integration.test_cli import ROOT, Rekindle, event, tick
+from tests.waiting import BROKER_SETTINGS, PATIENCE
 
 USERS = 40
 
@@ -81,7 +82,7 @@ def killed(command: Rekindle, failpoint: str, *words: str | Path) -> None:
         cwd=ROOT,
         env=os.environ | {"REKINDLE_FAILPOINT": failpoint},
         capture_output=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     assert process.returncode == -signal.SIGKILL, process.stderr
@@ -102,7 +103,7 @@ def visible(command: Rekindle) -> int:
 async def reported(command: Rekindle) -> None:
     """Until the group has told of every partition how far it is, as it does every two seconds."""
     settings = command.settings
-    async with open_logs(client_options(settings)) as logs, asyncio.timeout(20):
+    async with open_logs(client_options(settings)) as logs, asyncio.timeout(PATIENCE):
         while len(await logs.group_offsets(settings.app_id, settings.topic("users"))) < 4:  # noqa: ASYNC110
             await asyncio.sleep(0.2)
 
@@ -218,7 +219,7 @@ def test_a_worker_does_not_begin_anew_when_its_state_was_lost(rekindle: Rekindle
         env=os.environ | {"REKINDLE_METRICS_PORT": "0"},
         capture_output=True,
         text=True,
-        timeout=40,
+        timeout=PATIENCE,
         check=False,
     )
     assert process.returncode == Exit.RECREATED, process.stderr

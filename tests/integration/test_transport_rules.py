@@ -22,6 +22,7 @@ from agents.observe import ChunkFolded, Committed, Silent
 from agents.settings import load_settings
 from pipeline.records import LogRecord, MissingBody
 from tests.integration.counting import CountingCore
+from tests.waiting import PATIENCE
 
 
 class Deployment:
@@ -73,7 +74,7 @@ class Deployment:
         await owner.drop("shutdown")
 
     async def until(self, condition: Any) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while not condition():
                 assert not self.failures, self.failures
                 await asyncio.sleep(0.01)
@@ -143,7 +144,7 @@ async def test_a_batch_that_failed_fails_the_commit(deployment: Deployment) -> N
     small, state = deployment.prefix + "small", deployment.prefix + "state"
     with admin_client(deployment.options) as admin:
         admin.create_topics({small: {"num_partitions": 1, "configs": {"max.message.bytes": "1000"}}})
-        admin.wait_for_topics([small], timeout_ms=10_000)
+        admin.wait_for_topics([small], timeout_ms=int(PATIENCE * 1000))
     transactions = Transactions(deployment.options, f"{deployment.prefix}x", timeout=5)
     await transactions.open()
     outputs: dict[str, list[Message]] = {small: [(b"k", os.urandom(5_000), [])]}
@@ -162,12 +163,12 @@ async def test_the_loader_reads_to_the_end_and_only_what_was_committed(deploymen
         producer.produce(state, value, b"u" + value, 0)
         producer.flush(10)
         if value == b"aborted":
-            await asyncio.to_thread(producer.abort_transaction, 10)
+            await asyncio.to_thread(producer.abort_transaction, PATIENCE)
     loading = asyncio.create_task(deployment.table("state"))
     await asyncio.sleep(1.0)
     assert not loading.done(), "an open transaction hides the end"
-    await asyncio.to_thread(producer.commit_transaction, 10)
-    assert await asyncio.wait_for(loading, 10) == {b"ucommitted": b"committed"}
+    await asyncio.to_thread(producer.commit_transaction, PATIENCE)
+    assert await asyncio.wait_for(loading, PATIENCE) == {b"ucommitted": b"committed"}
 
 
 class Noted(Silent):
@@ -198,10 +199,10 @@ async def working(deployment: Deployment, **settings: Any) -> AsyncIterator[Note
     worker = asyncio.create_task(
         serve(load_settings(**names, **settings), stop, observer=noted, make_core=CountingCore)
     )
-    await asyncio.wait_for(noted.ready.wait(), 20)
+    await asyncio.wait_for(noted.ready.wait(), PATIENCE)
     yield noted
     stop.set()
-    await asyncio.wait_for(worker, 20)
+    await asyncio.wait_for(worker, PATIENCE)
 
 
 async def test_an_aborted_record_is_not_folded(deployment: Deployment) -> None:
@@ -211,7 +212,7 @@ async def test_an_aborted_record_is_not_folded(deployment: Deployment) -> None:
         producer.begin_transaction()
         producer.produce(users, value, value, 0)
         producer.flush(10)
-        await asyncio.to_thread(end, 10)
+        await asyncio.to_thread(end, PATIENCE)
     await deployment.send(1)
     async with working(deployment) as noted:
         await deployment.until(lambda: noted.committed_to >= 5)

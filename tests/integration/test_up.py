@@ -20,6 +20,7 @@ from agents.exits import Exit
 from agents.local import home
 from pipeline.policy import parse
 from tests.integration.shell_log import ROOT
+from tests.waiting import PATIENCE
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ class Up:
         self._out.seek(0)
         return self._out.read().decode()
 
-    def until(self, text: str, seconds: float = 90) -> str:
+    def until(self, text: str, seconds: float = PATIENCE) -> str:
         deadline = time.monotonic() + seconds
         while text not in (said := self.said()):
             assert self.process.poll() is None, said
@@ -58,7 +59,7 @@ class Up:
         return next(line.split()[1] for line in self.said().splitlines() if line.startswith(f"{name} "))
 
     def get(self, path: str) -> Any:
-        with urlopen(self.address("API") + path, timeout=10) as answer:  # noqa: S310 our own on loopback
+        with urlopen(self.address("API") + path, timeout=PATIENCE) as answer:  # noqa: S310 our own on loopback
             return json.load(answer)
 
     def rekindle(self, *words: str, text: str = "") -> str:
@@ -70,8 +71,8 @@ class Up:
         """Ctrl-C; what it leaves."""
         family = psutil.Process(self.process.pid).children(recursive=True)
         self.process.send_signal(signal.SIGINT)
-        assert self.process.wait(60) == 0, self.said()
-        _, left = psutil.wait_procs(family, timeout=5)
+        assert self.process.wait(PATIENCE) == 0, self.said()
+        _, left = psutil.wait_procs(family, timeout=PATIENCE)
         return [process for process in left if process.status() != psutil.STATUS_ZOMBIE]
 
 
@@ -92,7 +93,7 @@ def test_it_works_comes_back_with_its_data_and_leaves_nothing(folder: Path, stac
     seen = (datetime.now(UTC) - timedelta(minutes=5)).isoformat()
     event = {"messageId": "m1", "type": "track", "event": "Visit", "userId": "ann", "timestamp": seen}
     up.rekindle("send", "-", text=json.dumps(event))
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     while not _known(up):
         assert time.monotonic() < deadline
         time.sleep(0.3)
@@ -122,7 +123,7 @@ def _known(up: Up) -> bool:
 
 def test_what_would_send_has_to_be_confirmed_and_another_kafka_is_refused(folder: Path, stacks: list[Up]) -> None:
     stacks.append(up := Up(folder, "--policy", str(ROOT / "examples" / "policy.yaml")))
-    assert up.process.wait(30) == Exit.USAGE
+    assert up.process.wait(PATIENCE) == Exit.USAGE
     assert "would send; add --live" in up.said()
     command = [sys.executable, "-m", "agents.cli", "--brokers", "127.0.0.1:1", "up"]
     done = subprocess.run(command, cwd=ROOT, env=up.env, capture_output=True, text=True, check=False)

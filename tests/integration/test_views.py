@@ -50,14 +50,14 @@ async def test_the_views_are_the_state_and_a_restart_goes_on_from_its_position(d
             await deployment.history(300, seed=1)
             await deployment.tick(31)
             await deployment.folded()
-            assert await deployment.agrees() < 10
+            await deployment.agrees()
             assert kept.metric("rebuilds_total") == 1
             await until(lambda: kept.metric("lag_records") == 0, "no lag")
         await deployment.history(300, seed=2, day=32)
         await deployment.tick(70)
         await deployment.folded()
         async with deployment.views() as kept:
-            assert await deployment.agrees() < 10
+            await deployment.agrees()
             assert kept.metric("rebuilds_total") == 0
             assert kept.metric("decisions_total") > 0
 
@@ -76,7 +76,7 @@ async def test_the_projector_is_killed_at_any_time(deployment: Deployment) -> No
             process.wait()
         await deployment.folded()
         async with deployment.views():
-            assert await deployment.agrees() < 10
+            await deployment.agrees()
 
 
 async def test_redis_is_killed_emptied_and_frozen(deployment: Deployment, redis: LocalRedis) -> None:
@@ -99,11 +99,11 @@ async def test_redis_is_killed_emptied_and_frozen(deployment: Deployment, redis:
         assert await deployment.read("triggers", 0) + await deployment.read("triggers", 1)
         await until(lambda: kept.metric("redis_up") == 0, "it is noticed")
         redis.start()
-        assert await deployment.agrees() < 10
+        await deployment.agrees()
         assert kept.metric("rebuilds_total") == 1, "with its data it goes on from its position"
 
         Redis.from_url(redis.url).flushall()
-        assert await deployment.agrees() < 10
+        await deployment.agrees()
         assert kept.metric("rebuilds_total") == 2
 
         redis.freeze()
@@ -112,7 +112,7 @@ async def test_redis_is_killed_emptied_and_frozen(deployment: Deployment, redis:
         await deployment.folded()
         await until(lambda: kept.metric("redis_up") == 0, "it is noticed")
         redis.thaw()
-        assert await deployment.agrees() < 10
+        await deployment.agrees()
         assert kept.metric("rebuilds_total") == 2
         assert kept.metric("redis_up") == 1
 
@@ -144,7 +144,7 @@ async def test_a_frozen_projector_that_wakes_up_late_changes_nothing(deployment:
         )
         await deployment.history(200, seed=1)
         await deployment.folded()
-        await deployment.agrees(30)
+        await deployment.agrees()
         zombie.send_signal(signal.SIGSTOP)
         async with deployment.views() as kept:
             await kept.current()
@@ -154,7 +154,7 @@ async def test_a_frozen_projector_that_wakes_up_late_changes_nothing(deployment:
             zombie.send_signal(signal.SIGCONT)
             await until(lambda: zombie.poll() is not None, "the zombie ends")
             assert zombie.returncode == Exit.FENCED
-            assert await deployment.agrees() < 10
+            await deployment.agrees()
             assert kept.metric("rebuilds_total") == 0
 
 
@@ -175,7 +175,7 @@ async def test_a_slow_redis_delays_nothing_but_the_views(deployment: Deployment,
         await deployment.folded()
         stop.set()
         await task
-        assert await deployment.agrees() < 10
+        await deployment.agrees()
 
 
 async def test_views_that_can_not_be_trusted_are_made_anew(deployment: Deployment) -> None:

@@ -9,11 +9,12 @@ from agents.exits import Exit
 from agents.local_redis import LocalRedis
 from tests.integration.secure import Right
 from tests.integration.test_security import PREFIX, ROOT, Deployment, deployment
+from tests.waiting import PATIENCE
 
 __all__ = ["deployment"]
 
 
-def views(deployment: Deployment, redis: LocalRedis, said: Path, patience: float = 40) -> int | None:
+def views(deployment: Deployment, redis: LocalRedis, said: Path, patience: float = PATIENCE) -> int | None:
     """Run `rekindle views` until it shows everything (None) or ends (its exit code)."""
     environment = deployment.environment("rekindle-operator") | {"REKINDLE_REDIS_URL": redis.url}
     with said.open("wb") as out:
@@ -27,7 +28,7 @@ def views(deployment: Deployment, redis: LocalRedis, said: Path, patience: float
         return process.poll()
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(PATIENCE)
 
 
 async def test_what_the_operator_may_do_is_enough(deployment: Deployment, tmp_path: Path) -> None:

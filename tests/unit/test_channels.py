@@ -98,9 +98,9 @@ def test_globs_agree_with_the_obvious_matcher(glob: str, value: str) -> None:
 
 
 def test_no_pattern_is_slow_on_any_value() -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     assert pattern(["*a" * 60 + "b"]).fullmatch("a" * 50_000) is None
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 @given(*[st.none() | st.text(max_size=20)] * 4)

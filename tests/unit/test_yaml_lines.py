@@ -43,11 +43,11 @@ def test_nothing_is_none() -> None:
     ],
 )
 def test_refused(text: str, line: int, message: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(YamlLineError, match=message) as caught:
         read(text)
     assert caught.value.line == line
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
 
 
 def test_billion_laughs() -> None:
