@@ -28,8 +28,10 @@ from pipeline.lifecycle import STAGES
 from pipeline.money import EXPONENTS
 from pipeline.partition import Partition
 from pipeline.position import CORE_VERSION, Counts
+from pipeline.reports.calibration import by_model, together, waiting
 from pipeline.state import STATE_VERSION
-from pipeline.sums import DECISIONS, OUTCOMES, RISK, SEGMENTS, STAGE
+from pipeline.sums import CALIBRATION, DECISIONS, OUTCOMES, RISK, SEGMENTS, STAGE
+from pipeline.sums.calibration import CAME, PERCENT, SILENT
 from pipeline.sums.outcomes import ALL_RULES, PERK_COST, VALUE
 from pipeline.sums.population import P_ALIVE_BUCKETS
 from pipeline.units import HOUR
@@ -54,6 +56,7 @@ _PARTS: Final = ("late", "backfilled", "dedupe_unsure", "skipped")
 
 _FAST: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 _SLOW: Final = (0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2.5, 5, 10, 30, 60, 300)
+_SCORED_DAYS: Final = 28
 _BYTES_AGE: Final = 30.0  # s for which the bytes of all rows are not added up again
 
 Series = tuple[str, ...]
@@ -224,6 +227,7 @@ class _Stocks(Collector):
                 grown.update(_less(_grown(core), self._base[number]))
         yield from _population([core for _, core in cores])
         yield from _recall(grown, [core for _, core in cores])
+        yield from _scores([core for _, core in cores])
         yield from _modes([core for _, core in cores])
         yield from self._partitions({(str(number),): core for number, core in cores})
 
@@ -283,7 +287,9 @@ def _population(cores: list[Partition]) -> Iterator[Metric]:
 
 def _recall(grown: Mapping[Series, int], cores: list[Partition]) -> Iterator[Metric]:
     rules = {ALL_RULES, *(rule.id for core in cores for rule in core.policy.rules)}
-    decisions, people = Tally[Series](), Tally[Series]()
+    limited = {rule.id for core in cores for rule in core.policy.rules if rule.ceiling is not None}
+    decisions = Tally[Series]({(rule, "suppressed", "ceiling"): 0 for rule in limited})  # for an alert to rise from
+    people = Tally[Series]()
     money = {"value": Tally[Series](), "perk_cost": Tally[Series]()}
     for (name, rule, *rest), count in grown.items():
         series = (_of(rule, rules), *rest)
@@ -306,6 +312,26 @@ def _recall(grown: Mapping[Series, int], cores: list[Partition]) -> Iterator[Met
     for name, amounts in money.items():
         worth = {series: minor / unit for series, minor in amounts.items()}
         yield _counter(f"recall_{name}", says if name == "value" else perks, ("rule", "arm"), worth)
+
+
+def _scores(cores: list[Partition]) -> Iterator[Metric]:
+    """Of the adopted models, over each partition's last days of which everything is known."""
+    seen, foretold = Tally[Series](), Tally[Series]()
+    for core in cores:
+        version = core.position.model[:12]
+        known = list(core.cells.values.items()) if version else []
+        mine = ((dims, cell) for (name, dims), cell in known if name == CALIBRATION.name and dims[1] == version)
+        for _, days in by_model(mine):
+            ripe = [(day, bands) for day, bands in days if not waiting(bands)]
+            for band, cell in together(bands for day, bands in ripe if day > ripe[-1][0] - _SCORED_DAYS).items():
+                seen[version, band, "silent"] += cell[SILENT]
+                seen[version, band, "came"] += cell[CAME]
+                foretold[version, band] += cell[PERCENT]
+    span = f"the last {_SCORED_DAYS} days whose horizon is over"
+    yield _gauge("scores", f"Scores of {span}, by what followed.", ("model", "band", "result"), seen)
+    expected = {series: percent / 100 for series, percent in foretold.items()}
+    says = f"Of the scores of {span}: how many were to be silent."
+    yield _gauge("scores_foretold", says, ("model", "band"), expected)
 
 
 def _modes(cores: list[Partition]) -> Iterator[Metric]:

@@ -16,7 +16,24 @@ from ruamel.yaml import YAML
 from agents.edge import IngestMetrics, RelayMetrics
 from agents.metrics import Metrics
 from agents.views.metrics import ViewMetrics
-from tests.builders import POLICY, adopt, at, event, fold, log, now, order, played, tick
+from pipeline.risk import Recency
+from pipeline.units import DAY
+from tests.builders import (
+    POLICY,
+    adopt,
+    adopt_model,
+    at,
+    event,
+    fold,
+    history,
+    log,
+    models,
+    now,
+    order,
+    played,
+    tick,
+    ticks,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 PROMETHEUS = ROOT / "deploy" / "prometheus"
@@ -72,6 +89,11 @@ def exposed() -> Mapping[str, set[str]]:
         others.append(alone)
     live = fold(log(event(at(0, 1), "zoe"), now(at(0, 2)))).partition
     metrics.assigned(1, seconds=0.1, rows=0, lag=0, core=live)
+    model = Recency(DAY, 0.0, 0.0, 1.0).to_json()
+    text = POLICY + "segments: [{id: quiet, where: {silence_days: {at_least: 3}}}]\n"
+    scored_log = history(adopt_model(model), event(at(0)), ticks(at(0), at(20)), policy=text)
+    scored = fold(scored_log, text, extra=models(model)).partition
+    metrics.assigned(2, seconds=0.1, rows=0, lag=0, core=scored)
     found = {**OF_PROMETHEUS, "rekindle:dormant_users:sum": set[str]()}
     suffixes = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"), "gauge": ("",)}
     for family in (family for source in (registry, *others) for family in source.collect()):

@@ -3,6 +3,7 @@
 import socket
 import threading
 from collections.abc import Sequence
+from hashlib import sha256
 from importlib.metadata import version
 from typing import Any
 from urllib.request import urlopen
@@ -18,8 +19,26 @@ from agents.metrics import OTHER, Metrics
 from agents.observe import ChunkFolded, Committed, Observer
 from pipeline.partition import Partition
 from pipeline.records import Commit, LogRecord, Output
+from pipeline.risk import Recency
 from pipeline.sums import DECISIONS, OUTCOMES, RISK, STAGE
-from tests.builders import POLICY, Entry, adopt, at, event, history, log, now, order, registry, tick
+from pipeline.units import DAY
+from tests.builders import (
+    POLICY,
+    Entry,
+    adopt,
+    adopt_model,
+    at,
+    event,
+    fold,
+    history,
+    log,
+    models,
+    now,
+    order,
+    registry,
+    tick,
+    ticks,
+)
 
 SECRET = "user-4711-secret"
 
@@ -139,6 +158,39 @@ def test_recalled_users_and_their_worth_by_rule_and_arm() -> None:
     assert samples["rekindle_recall_value_total", "treatment", "silent"] == 12.5
 
 
+def test_scores_are_those_of_the_adopted_model_and_of_days_that_are_over() -> None:
+    bodies = [Recency(2 * DAY, 0.0, 0.0, weight).to_json() for weight in (1.0, 2.0)]
+    early, late = ([event(at(day), user) for user in ("ann", "bob")] for day in (0, 40))
+    watched = Watched()
+    records = history(adopt_model(bodies[0]), early, ticks(at(0), at(14, 3)), event(at(14, 4), "bob"))
+    watched.partition = fold(records, extra=models(*bodies)).partition
+    watched.metrics.assigned(0, seconds=0.1, rows=0, lag=0, core=watched.partition)
+    assert not [key for key in watched.samples if key[0].startswith("rekindle_scores")]  # ann's horizon is not over
+
+    def go_on(*entries: Entry | list[Entry]) -> dict[tuple[str, ...], float]:
+        watched.feed(log(*entries, start=watched.partition.offset))
+        return watched.samples
+
+    version = sha256(bodies[0]).hexdigest()[:12]
+    samples = go_on(ticks(at(14, 5), at(20)))
+    assert samples["rekindle_scores", "90", version, "silent"] == 1
+    assert samples["rekindle_scores", "90", version, "came"] == 1
+    assert samples["rekindle_scores_foretold", "90", version] == 1.88
+    samples = go_on(ticks(at(21), at(40)), late, ticks(at(40), at(60)))
+    assert samples["rekindle_scores", "90", version, "silent"] == 2 + 1  # more than four weeks lie between
+    assert not [key for key in go_on(adopt_model(bodies[1])) if key[0].startswith("rekindle_scores")]
+
+
+def test_a_ceiling_rises_from_nothing() -> None:
+    text = POLICY.replace("holdout: 0", "ceiling: 1\n    holdout: 0")
+    users = [event(at(0, 1), f"u{i}") for i in range(3)]
+    watched = Watched(text).feed(history(users, policy=text))
+    name = ("rekindle_decisions_total", "suppressed", "ceiling", "silent")
+    assert watched.samples[name] == 0
+    samples = watched.feed(log(ticks(at(1), at(31)), start=watched.partition.offset)).samples
+    assert (samples[name], samples["rekindle_sending_paused_partitions",]) == (1, 1)
+
+
 def test_a_live_clock_is_so_far_behind() -> None:
     watched = Watched().feed(log(adopt(POLICY, at(49)), now(at(49))))
     samples = watched.samples
@@ -204,8 +256,8 @@ def test_ten_thousand_odd_labels_are_a_bounded_number_of_series() -> None:
         watched.report(partition.commit(), {"deadletters": [Output(b"", b"", [("reason", odd.encode())])]})
         watched.metrics.aborted(0, reason=odd)
     samples = watched.samples
-    # one more of each kind, and the fields of the one odd rule's outcomes
-    assert len(samples) <= count + 12
+    # two more of the decisions, and the fields of the one odd rule's outcomes
+    assert len(samples) <= count + 2 + len(OUTCOMES.fields) + 1
     assert samples["rekindle_decisions_total", OTHER, OTHER, OTHER] == 10_000
     assert samples["rekindle_dead_letters_total", OTHER] == 10_000
 
