@@ -105,9 +105,9 @@ def test_every_command_is_one_of_rekindle(tmp_path: Path, monkeypatch: pytest.Mo
     for where, words in found:
         for before, word in pairwise(["", *words]):
             path = tmp_path / word.lstrip("/")
-            if before in ("--out", "--dump"):  # click looks whether a folder or a file is there
+            if before in ("--out", "--dump") and not path.suffix:  # click looks whether a folder or a file is there
                 path.mkdir(parents=True, exist_ok=True)
-            elif "/" in word or word.endswith((".yaml", ".jsonl")):
+            elif "/" in word or word.endswith((".yaml", ".json", ".jsonl")):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.touch()
         local = [word.lstrip("/") if word.startswith("/") else word for word in words]
