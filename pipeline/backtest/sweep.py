@@ -21,10 +21,10 @@ class Swept(NamedTuple):
 
 
 class _Field(NamedTuple):
-    """Where a field lies in a rule: `path`; `given`: the key that a rule must have there already (None: any rule)."""
+    """Where a field lies in a rule: `path`; `given`: the conditions of which a rule must have one (none: any rule)."""
 
     path: tuple[str, ...]
-    given: str | None
+    given: tuple[str, ...]
     read: Callable[[str], Any]
 
 
@@ -36,16 +36,20 @@ def _days(text: str) -> str:
     return f"{int(hours) // 24}d" if hours % 24 == 0 else f"{int(hours)}h"
 
 
+_BY_RISK: Final = ("p_alive_below", "risk_above")
+
 FIELDS: Final[dict[str, _Field]] = {
-    "silence_days": _Field(("when", "silence"), "silence", _days),
-    "p_alive_below": _Field(("when", "p_alive_below"), "p_alive_below", float),
-    "min_silence_days": _Field(("when", "min_silence"), "p_alive_below", _days),
-    "min_active_days": _Field(("when", "min_active_days"), "p_alive_below", int),
-    "holdout": _Field(("holdout",), None, float),
-    "cooldown_days": _Field(("cooldown",), None, _days),
-    "expires_after_days": _Field(("expires_after",), None, _days),
-    "goal_days": _Field(("goal", "within"), None, _days),
-    "priority": _Field(("priority",), None, int),
+    "silence_days": _Field(("when", "silence"), ("silence",), _days),
+    "p_alive_below": _Field(("when", "p_alive_below"), ("p_alive_below",), float),
+    "risk_above": _Field(("when", "risk_above"), ("risk_above",), float),
+    "not_activated_days": _Field(("when", "not_activated"), ("not_activated",), _days),
+    "min_silence_days": _Field(("when", "min_silence"), _BY_RISK, _days),
+    "min_active_days": _Field(("when", "min_active_days"), _BY_RISK, int),
+    "holdout": _Field(("holdout",), (), float),
+    "cooldown_days": _Field(("cooldown",), (), _days),
+    "expires_after_days": _Field(("expires_after",), (), _days),
+    "goal_days": _Field(("goal", "within"), (), _days),
+    "priority": _Field(("priority",), (), int),
 }
 """What can be swept, and where it lies in a rule."""
 
@@ -74,7 +78,7 @@ def _set(body: bytes, only: str, name: str, field: _Field, value: str) -> bytes:
     tree = _tree(body)
     touched = 0
     for rule in tree.get("rules") or ():
-        if only not in {"", rule["id"]} or (field.given is not None and field.given not in rule["when"]):
+        if only not in {"", rule["id"]} or (field.given and not any(name in rule["when"] for name in field.given)):
             continue
         place = rule
         for step in field.path[:-1]:

@@ -5,7 +5,7 @@ import pytest
 from agents.replay import read_line
 from pipeline.backtest import FieldChange, changes, compare, made_live, sweep_texts, what_if
 from pipeline.play import in_order
-from pipeline.policy import parse
+from pipeline.policy import NotActivated, PAliveBelow, RiskAbove, parse
 from pipeline.units import DAY
 from tests.builders import POLICY, at, event
 from tests.policies import two_rules
@@ -131,6 +131,20 @@ def test_a_sweep_sets_the_field_of_every_rule_that_has_it_and_keeps_comments() -
     (goal,) = sweep_texts(body, "goal_days", ["5"])
     assert {rule.goal.within for rule in parse(goal.body).rules} == {5 * DAY}
     assert [change.name for change in changes(parse(body), parse(goal.body))] == ["goal.within", "goal.within"]
+
+
+def test_a_sweep_knows_every_kind_of_condition() -> None:
+    def when(condition: str, field: str, value: str) -> object:
+        body = POLICY.replace("{silence: 30d}", condition).replace(
+            "salt: test", "salt: test\nactivation: {event: E, within: 9d}"
+        )
+        return parse(sweep_texts(body.encode(), field, [value])[0].body).rules[0].when
+
+    risky = "{risk_above: 0.5, min_silence: 7d, min_active_days: 2}"
+    assert when(risky, "risk_above", "0.8") == RiskAbove(0.8, 7 * DAY, 2)
+    assert when(risky, "min_silence_days", "9") == RiskAbove(0.5, 9 * DAY, 2)
+    assert when(risky.replace("risk_above", "p_alive_below"), "min_active_days", "3") == PAliveBelow(0.5, 7 * DAY, 3)
+    assert when("{not_activated: 3d}\n    kind: activate", "not_activated_days", "4") == NotActivated(4 * DAY)
 
 
 def test_a_sweep_sets_what_a_rule_left_to_its_default() -> None:
