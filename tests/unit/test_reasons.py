@@ -11,11 +11,13 @@ from click.testing import CliRunner
 
 from agents.cli import main
 from agents.replay import read_line
+from pipeline.activity import Activity
 from pipeline.partition import Partition
 from pipeline.play import Play, Raw, in_order, play
 from pipeline.reports.reasons import LEAST, Pair, Reasons, Window, _windows, half_of, reasons, search
+from pipeline.state import Groups, UserState
 from pipeline.units import DAY
-from pipeline.visits import EVENT, FAILURE, Factor, Visit, Visits, read_factor
+from pipeline.visits import EVENT, FAILURE, Factor, Visit, Visits, read_factor, standing
 from schemas.control import Domain, Hold, Tick
 from tests.builders import Entry, at, event, identify
 
@@ -237,6 +239,23 @@ def test_windows_know_only_what_was_known_then() -> None:
     assert not [kind for kind, _ in first.standing if kind == "last channel"]
     assert {("lifecycle", "returned"), ("tenure", "30-89 days")} <= back.standing
     assert visits.end == at(90) // DAY
+
+
+@pytest.mark.parametrize(
+    ("days", "band"),
+    [
+        (0, "first day"),
+        (1, "1-6 days"),
+        (7, "7-29 days"),
+        (30, "30-89 days"),
+        (90, "90-364 days"),
+        (365, "365 days or more"),
+    ],
+)
+def test_how_a_user_stands_has_tier_and_tenure(days: int, band: str) -> None:
+    state = UserState(activity=Activity(first=at(), last=at(days), days=2), groups=Groups(tier="gold"))
+    assert {("tier", "gold"), ("tenure", band), ("cohort", "2024-01")} <= set(standing(state))
+    assert "tier" not in dict(standing(UserState(groups=Groups())))
 
 
 def test_visitors_erased_users_and_passive_events_are_no_visits() -> None:
