@@ -25,11 +25,15 @@ def user_view(key: bytes, state: UserState) -> dict[str, Any]:
         "p_alive_from": state.risk / 10 if state.known else None,
         "activity": None,
         "journey": {"first_channel": journey.first, "last_channel": journey.last},
+        "tier": None,
+        "segments": [],
+        "orders": None,
         "recall": None,
         "profile": None if profile is None else {name: getattr(profile, name) for name in profile.__struct_fields__},
     }
     if profile is not None:
         view["profile"]["at"] = rfc3339(profile.at)
+        view["profile"]["unreachable"] = {channel: rfc3339(at) for channel, at in profile.unreachable.items()}
     if active:
         view["activity"] = {
             "first": rfc3339(activity.first),
@@ -51,7 +55,32 @@ def user_view(key: bytes, state: UserState) -> dict[str, Any]:
             "decided_at": rfc3339(recall.decided_at) if recall.decided_at else None,
             "window_end": rfc3339(recall.window_end) if recall.window_end else None,
             "returned_at": rfc3339(recall.returned_at) if recall.returned_at else None,
+            "stratum": recall.stratum or None,
+            "held_out_by_all_rules": recall.withheld,
+            "contacts": [
+                {"at": rfc3339(c.at), "channel": c.channel, "trigger_id": c.trigger_id} for c in recall.contacts
+            ],
+            "waiting": [
+                {
+                    "rule_id": p.rule,
+                    "step": p.step,
+                    "due_since": rfc3339(p.deadline),
+                    "tried_again_at": rfc3339(p.at),
+                    "reasons": list(p.reasons),
+                }
+                for p in recall.pending
+            ],
         }
+    if state.orders is not None:
+        view["orders"] = {
+            "count": state.orders.count,
+            "spent": state.orders.spent,
+            "recent": [{"day": day_text(d), "orders": n, "spent": spent} for d, n, spent in state.orders.recent],
+            "items": [{"item": item, "orders": n, "last": rfc3339(at)} for item, n, at in state.orders.items],
+        }
+    if state.groups is not None:
+        view["tier"] = state.groups.tier or None
+        view["segments"] = [{"segment": m.segment, "since": rfc3339(m.since)} for m in state.groups.segments]
     return view
 
 
