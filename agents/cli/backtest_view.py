@@ -18,7 +18,7 @@ _RULES: Final = (
     "holdout can show",
 )
 _SWEEP: Final = (
-    *("with", "flagged", "sent", "held out", "came back by themselves", "holdout can show"),
+    *("with", "flagged", "messages", "held out", "came back by themselves", "holdout can show"),
     *("lost flagged in time", "days ahead", "fullest hour"),
 )
 _DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -201,7 +201,7 @@ def _sweep(rows: Sequence[SweepRow]) -> None:
             (
                 f"{one.field}={one.value}",
                 f"{one.flagged:,}",
-                f"{one.sent:,}",
+                f"{one.messages:,}",
                 f"{one.held:,}",
                 percent(one.wasted),
                 "nothing" if one.uplift is None else f"+{one.uplift * 100:.1f} points",

@@ -93,14 +93,14 @@ class PerkBudget(msgspec.Struct):
 
 
 class SweepRow(msgspec.Struct):
-    """The policy with `field` at `value`, in one line: figures of all rules together, and the fullest hour of any
-    channel.
+    """The policy with `field` at `value`, in one line: figures of all rules together, `messages` sent (steps of a
+    contact each for itself), and the fullest hour of any channel.
     """
 
     field: str
     value: str
     flagged: int
-    sent: int
+    messages: int
     held: int
     wasted: float | None
     base_rate: float | None
@@ -135,8 +135,8 @@ def row(field: str, value: str, found: Backtest) -> SweepRow:
         field=field,
         value=value,
         flagged=total.flagged,
-        sent=total.decisions.get("send", 0),
-        held=total.decisions.get("holdout", 0),
+        messages=total.decisions.get("send", 0),
+        held=total.held,
         wasted=total.wasted,
         base_rate=total.base_rate,
         uplift=total.uplift,
