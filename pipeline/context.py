@@ -53,6 +53,7 @@ class Transition(msgspec.Struct, gc=False):
     """What a step does: the state (None: the row is gone), what it says, and what the sums gain.
 
     `contacted`: rules with a ceiling by which somebody was contacted; `crossed`: those that reached it.
+    `look`: the next one at segments and tiers (effective ms), if it was found.
     """
 
     state: UserState | None
@@ -60,6 +61,7 @@ class Transition(msgspec.Struct, gc=False):
     facts: list[Fact] = []
     contacted: list[str] = []
     crossed: list[str] = []
+    look: int | None = None
 
 
 class Due(NamedTuple):

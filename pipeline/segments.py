@@ -8,9 +8,9 @@ from typing import Final, Literal, NamedTuple
 
 from pipeline.context import Context, Transition
 from pipeline.features import NEVER
-from pipeline.features.base import Unit
+from pipeline.features.base import ANYTHING, ORDER, TIER, Unit
 from pipeline.money import EXPONENTS
-from pipeline.policy import Segment, Test
+from pipeline.policy import Test
 from pipeline.state import Groups, Membership, UserState
 from pipeline.sums import SEGMENTS, Fact
 from pipeline.units import DAY, HOUR
@@ -39,10 +39,11 @@ class _Moment(NamedTuple):
 
 
 def concern(state: UserState, context: Context) -> bool:
-    """Whether there is anything to evaluate for this user."""
+    """Whether there is anything to evaluate for somebody who was active."""
+    if context.policy.grouped:
+        return state.known
     groups = state.groups
-    stale = groups is not None and bool(groups.segments or groups.tier)
-    return state.known and state.activity.days > 0 and (stale or context.policy.grouped)
+    return groups is not None and bool(groups.segments or groups.tier)
 
 
 def since_when(context: Context) -> int:
@@ -50,32 +51,34 @@ def since_when(context: Context) -> int:
     return max(context.adopted, context.modelled, context.measured)
 
 
-def overdue(state: UserState, until: int, context: Context) -> bool:
-    """Whether anything lies between the last evaluation and `until` (effective ms)."""
-    return as_of(state) + 1 < until or state.epoch != context.epoch
-
-
-def catch_up(user: str, state: UserState, until: int, context: Context, effects: Transition) -> int:
-    """Establish what changed otherwise than by an activity or by silence (an adoption, history, a locale), and return
-    the next look. `until`: effective ms, up to which time has come.
-    """
-    at = max(as_of(state), min(since_when(context), until) - 1)
-    refresh(user, state, at, context, effects)
-    return next_look(state, at, context)
-
-
 def as_of(state: UserState) -> int:
-    """The moment of the last evaluation, effective ms: the last activity, or just before what is not settled yet."""
+    """What was evaluated holds as of this, effective ms: the last activity, or just before what is not settled."""
     activity = state.activity
     return max(activity.last - activity.dark * HOUR, state.decided - 1)
 
 
-def refresh(user: str, state: UserState, at: int, context: Context, effects: Transition) -> list[str]:
-    """Evaluate as of `at` (effective ms): memberships, messages, sums. The ids of the segments that were entered."""
+def catch_up(user: str, state: UserState, until: int, context: Context, effects: Transition) -> int:
+    """The next look. Whoever was not looked at since the last adoption, or has a history of before, is so first: what
+    that changes is no entering at a moment. `until`: effective ms, up to which time has come.
+    """
+    at = as_of(state)
+    if state.epoch != context.epoch:
+        at = max(at, min(since_when(context), until) - 1)
+        refresh(user, state, at, context, effects)
+    return next_look(state, at, context)
+
+
+def refresh(
+    user: str, state: UserState, at: int, context: Context, effects: Transition, *, brought: int = ANYTHING
+) -> list[str]:
+    """Evaluate as of `at` (effective ms) what can have changed by what was `brought` (bits of
+    `pipeline.features.base`): memberships, messages, sums. The ids of the segments that were entered.
+    """
     policy, groups = context.policy, state.groups or _NO_GROUPS
+    tier = _tier(state, at, context) if brought & policy.tiers_moved_by else groups.tier
     moment = _Moment(user, state, at, context, effects)
-    tier = next((tier.id for tier in policy.tiers if _holds(tier.where, state, at, context)), "")
     if tier != groups.tier:
+        brought |= TIER
         groups = state.groups = state.groups or Groups()
         left, since = groups.tier, groups.tier_since
         groups.tier, groups.tier_since = tier, moment.time if tier else 0
@@ -83,12 +86,19 @@ def refresh(user: str, state: UserState, at: int, context: Context, effects: Tra
             _say(moment, "tier", "leave", left, since)
         if tier:
             _say(moment, "tier", "enter", tier, moment.time)
-    inside = [segment.id for segment in policy.segments if _holds(segment.where, state, at, context)]
-    if inside == [kept.segment for kept in groups.segments]:
-        return []
-    groups = state.groups = state.groups or Groups()
     before = groups.segments
     known = {kept.segment: kept for kept in before}
+    inside = [
+        segment.id
+        for segment in policy.segments
+        if (_holds(segment.where, state, at, context) if segment.moved_by & brought else segment.id in known)
+    ]
+    if state.orders is not None and brought & ORDER:
+        _note_fading(state, at, context)
+        groups = state.groups or _NO_GROUPS
+    if inside == list(known):
+        return []
+    groups = state.groups = state.groups or Groups()
     groups.segments = [known.get(name) or Membership(name, moment.time) for name in inside]
     for kept in before:
         if kept.segment not in inside:
@@ -99,26 +109,56 @@ def refresh(user: str, state: UserState, at: int, context: Context, effects: Tra
     return entered
 
 
+def _tier(state: UserState, at: int, context: Context) -> str:
+    for tier in context.policy.tiers:
+        if _holds(tier.where, state, at, context):
+            return tier.id
+    return ""
+
+
 def next_look(state: UserState, at: int, context: Context) -> int:
     """The first moment after `at` at which a segment or tier can change by silence; NEVER. A lower bound, and at it
     the comparison that it goes by has changed: of one that holds the first to change, of one that does not the last
     of those that fail, each when it first changes.
     """
     look = NEVER
-    for group in (*context.policy.tiers, *context.policy.segments):
-        look = min(look, _look(group, state, at, context))
+    for groups in (context.policy.tiers, context.policy.segments):
+        for group in groups:
+            holds, first, last = True, NEVER, 0
+            for test in group.where:
+                passes, change = _change(test, state, at, context)
+                if not passes:
+                    holds, last = False, max(last, change)
+                    if change >= NEVER:
+                        break
+                elif change < first:
+                    first = change
+            look = min(look, first if holds else last)
     return look
 
 
-def soonest(state: UserState, context: Context) -> int:
-    """A cheap lower bound (effective ms) of the next look, but for what the policy's `min_silence` bounds."""
+def soonest(state: UserState, context: Context, look: int) -> int:
+    """A cheap lower bound (real ms) of the next look; `look`: by what the policy's `min_silence` bounds."""
+    shift = context.dark * HOUR
     if state.epoch != context.epoch and since_when(context) > 0:
-        return since_when(context)  # by another policy or other thresholds: look at once
-    at, look = as_of(state), NEVER
-    for test in context.policy.dated:
-        for limit in _limits(test, context):
-            look = min(look, test.feature.next_change(state, at, context, limit))
+        return min(look, since_when(context) + shift)  # not looked at since: at once
+    groups, activity = state.groups, state.activity
+    if groups is not None and groups.fades:
+        look = min(look, groups.fades * DAY)
+    for age in context.policy.ages:
+        reached = activity.first - activity.dark_first * HOUR + age
+        if reached + shift < look and reached > as_of(state):
+            look = reached + shift
     return look
+
+
+def _note_fading(state: UserState, at: int, context: Context) -> None:
+    changes = [_change(test, state, at, context)[1] for test in context.policy.windows]
+    fades = min(changes, default=NEVER)
+    day = 0 if fades >= NEVER else (fades + context.dark * HOUR) // DAY
+    if day != (0 if state.groups is None else state.groups.fades):
+        groups = state.groups = state.groups or Groups()
+        groups.fades = day
 
 
 def forget(state: UserState, facts: list[Fact]) -> None:
@@ -147,30 +187,25 @@ def _holds(where: tuple[Test, ...], state: UserState, at: int, context: Context)
     return True
 
 
-def _look(group: Segment, state: UserState, at: int, context: Context) -> int:
-    failing = [test for test in group.where if not _holds((test,), state, at, context)]
-    look = 0 if failing else NEVER
-    for test in failing or group.where:
-        limits = _limits(test, context)
-        if failing and len(limits) > 1:  # between the two: the one that stands in the way
-            value = test.feature.value(state, at, context)
-            limits = limits[:1] if isinstance(value, int | float) and value < limits[0] else limits[1:]
-        changes = [test.feature.next_change(state, at, context, limit) for limit in limits]
-        change = min(changes, default=NEVER)
-        look = max(look, change) if failing else min(look, change)
-        if look >= NEVER and failing:
-            break
-    return look
-
-
-def _limits(test: Test, context: Context) -> list[float]:
-    """What the value is compared with; of a text, which is compared as a whole, anything."""
+def _change(test: Test, state: UserState, at: int, context: Context) -> tuple[bool, int]:
+    """Whether a comparison holds, and when it first does not, or does: of two limits the one that stands in the way."""
+    feature = test.feature
     if test.among:
-        return [0]
-    limits = (test.at_least, test.below)
+        return feature.value(state, at, context) in test.among, feature.next_change(state, at, context, 0)
+    low, high = test.at_least, test.below
     if test.top is not None:
-        limits = (context.quantiles.get(test.feature.name, {}).get(test.top), None)
-    return [limit for limit in limits if limit is not None]
+        low = context.quantiles.get(feature.name, {}).get(test.top)
+        if low is None:
+            return False, NEVER
+    value = feature.value(state, at, context)
+    if value is None or isinstance(value, str):
+        return False, NEVER
+    if low is not None and value < low:
+        return False, feature.next_change(state, at, context, low)
+    if high is not None and value >= high:
+        return False, feature.next_change(state, at, context, high)
+    changes = [feature.next_change(state, at, context, limit) for limit in (low, high) if limit is not None]
+    return True, min(changes)
 
 
 def _say(moment: _Moment, kind: Kind, change: Change, name: str, since: int) -> None:

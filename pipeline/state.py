@@ -118,13 +118,15 @@ class Membership(msgspec.Struct, array_like=True, gc=False):
 
 class Groups(msgspec.Struct, array_like=True, gc=False):
     """The segments that the user is in, by the policy's order, and the tier ("": none) since when (ms). `changes`: how
-    many times anything was entered or left.
+    many times anything was entered or left; `fades`: the UTC day on which orders first leave a window that matters (0:
+    never).
     """
 
     segments: list[Membership] = []
     tier: str = ""
     tier_since: int = 0
     changes: int = 0
+    fades: int = 0
 
 
 class UserState(msgspec.Struct, array_like=True, gc=False):

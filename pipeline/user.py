@@ -10,6 +10,7 @@ from pipeline.activity import Activity, observe
 from pipeline.contacts import Feedback, report
 from pipeline.context import Context, Due, RevealedBy, Transition
 from pipeline.deadlines import NEVER
+from pipeline.features import base as brings
 from pipeline.gates import p_alive
 from pipeline.lifecycle import ACTIVE, AT_RISK, DORMANT, NEW, RETURNED, STAGES, UNSEEN
 from pipeline.outcome import close, count, note_return
@@ -82,7 +83,8 @@ def step(state: UserState, item: Happening | Deadline, context: Context) -> Tran
         if settle(state, item.user, item.until, context, effects, revealed_by="clock"):
             effects.state = None
         else:
-            state.wake, state.epoch = next_wake(item.user, state, context), context.epoch
+            state.wake = next_wake(item.user, state, context, effects.look)
+            state.epoch = context.epoch
         return effects
 
     if item.kind == "delete":
@@ -137,7 +139,7 @@ def _act(state: UserState, item: Happening, context: Context, effects: Transitio
         activity.last_id = item.message_id
     if new_day:
         facts.append((CHANNELS, (day, trip.last), VISITORS, 1))
-    newest = time > last
+    newest, stage = time > last, was
     if newest or was == UNSEEN:  # what came before the silence doesn't end it
         stage = lifecycle.after_event(was, state.since, activity.first, time, context.policy.lifecycle)
         if stage != was:
@@ -182,22 +184,36 @@ def _act(state: UserState, item: Happening, context: Context, effects: Transitio
         if outcome is not None:
             effects.outputs.append(outcome)
 
-    state.epoch = context.epoch
-    if (context.policy.grouped or state.groups is not None) and not item.backfill:
-        _regroup(state, item, context, effects)
+    epoch = context.epoch
+    if (context.policy.grouped or state.groups is not None) and segments.concern(state, context):
+        if item.backfill:
+            epoch -= 1  # as if nobody had looked since the adoption: it is done once, when the history is over
+        else:
+            anew = item.settled or not newest or was == UNSEEN or state.epoch != epoch
+            brought = brings.ACTIVITY | (brings.DAY_OF_ACTIVITY if new_day else 0)
+            brought |= brings.STAGE if stage != was else 0
+            brought |= brings.KEY_MOMENT if reaches else 0
+            brought |= brings.SILENCE if time - last >= context.policy.min_silence else 0
+            brought |= brings.ORDER if order is not None else 0
+            brought |= brings.TOUCH if item.channel is not None or item.first_channel is not None else 0
+            brought = brings.ANYTHING if anew or item.traits is not None else brought
+            if brought & context.policy.moved_by or anew:
+                stale = state.epoch != epoch and was != UNSEEN
+                _regroup(state, item, context, effects, brought=brought, stale=stale)
+    state.epoch = epoch
     hour = earliest_wake(state, context)
-    if item.backfill and item.settled > 0 and segments.concern(state, context):
-        hour = min(hour, item.settled // HOUR + context.dark)  # history is looked at once, when it is over
     state.wake = hour if hour > context.next_hour else context.next_hour  # noqa: FURB136 max() costs three times as much
 
 
-def _regroup(state: UserState, item: Happening, context: Context, effects: Transition) -> None:
-    """Segments and tiers as of the activity; entering one makes its rules due at once, unless the activity is late."""
-    if not segments.concern(state, context):
-        return
+def _regroup(
+    state: UserState, item: Happening, context: Context, effects: Transition, *, brought: int, stale: bool
+) -> None:
+    """Segments and tiers as of the activity, which `brought` this (see `pipeline.features.base`). Entering one makes
+    its rules due at once, unless the activity is late or nobody has looked since the adoption (`stale`).
+    """
     at = segments.as_of(state)
-    entered = segments.refresh(item.user, state, at, context, effects)
-    if entered and not item.settled and at >= max(state.decided, segments.since_when(context)):
+    entered = segments.refresh(item.user, state, at, context, effects, brought=brought)
+    if entered and not stale and not item.settled and at >= max(state.decided, segments.since_when(context)):
         for due in _by_segment(state, entered, at, context):
             decide(item.user, state, due, context, effects, revealed_by="clock")
 
@@ -232,8 +248,9 @@ def settle(
         return True
     stages = context.policy.lifecycle
     due: list[tuple[int, int, int, int | Due]] = []
-    if segments.concern(state, context) and segments.overdue(state, effective, context):
-        look = segments.catch_up(user, state, effective, context, effects)
+    if segments.concern(state, context) and segments.as_of(state) + 1 < effective:
+        effects.look = look = segments.catch_up(user, state, effective, context, effects)
+        state.epoch = context.epoch
         if look < effective:
             due.append((look, *_LOOK))
     if state.stage in {NEW, ACTIVE, RETURNED} and start + stages.at_risk < effective:
@@ -256,7 +273,7 @@ def settle(
             if at >= max(state.decided, segments.since_when(context)):
                 for found in _by_segment(state, entered, at, context):
                     insort(due, (at, found.order, found.step, found), key=_order)
-            look = segments.next_look(state, at, context)
+            effects.look = look = segments.next_look(state, at, context)
             if look < effective:
                 insort(due, (look, *_LOOK), key=_order)
         else:
@@ -294,6 +311,8 @@ def earliest_wake(state: UserState, context: Context) -> int:
             for after in context.policy.reminders:
                 if first + after >= state.decided:
                     earliest = min(earliest, first + after + context.dark * HOUR)
+        if state.known and (context.policy.grouped or state.groups is not None):
+            earliest = segments.soonest(state, context, earliest)
     if recall is not None:
         if recall.window_end and recall.window_end < earliest:
             earliest = recall.window_end
@@ -301,13 +320,13 @@ def earliest_wake(state: UserState, context: Context) -> int:
             earliest = min(earliest, kept.at)
     if state.check is not None:
         earliest = min(earliest, scores.matures_at(state.check) + context.dark * HOUR)
-    if segments.concern(state, context):
-        earliest = min(earliest, segments.soonest(state, context) + context.dark * HOUR)
     return earliest // HOUR
 
 
-def next_wake(user: str, state: UserState, context: Context) -> int:
-    """The hour in which something falls due next, exactly; NEVER if nothing can."""
+def next_wake(user: str, state: UserState, context: Context, look: int | None = None) -> int:
+    """The hour in which something falls due next, exactly; NEVER if nothing can. `look`: the next one at segments and
+    tiers, if it is known.
+    """
     recall = state.recall
     shift = context.dark * HOUR
     times = [recall.window_end] if recall is not None and recall.window_end else []
@@ -324,7 +343,9 @@ def next_wake(user: str, state: UserState, context: Context) -> int:
                 times.append(start + stages.dormant + shift)
             times.extend(d.at + shift for d in _deadlines(user, state, context) if d.at >= state.decided)
             if segments.concern(state, context):
-                times.append(segments.next_look(state, segments.as_of(state), context) + shift)
+                if look is None:
+                    look = segments.next_look(state, segments.as_of(state), context)
+                times.append(look + shift)
         else:
             times.append(start + VISITOR_EXPIRES + shift)
     return min(NEVER, max(min(times) // HOUR, context.next_hour)) if times else NEVER

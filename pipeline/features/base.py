@@ -16,8 +16,14 @@ NEVER: Final = NEVER_HOUR * HOUR
 
 Value = int | float | str | bool | None
 Unit = Literal["count", "days", "share", "money", "text", "flag"]
-Pace = Literal["event", "silence", "score", "date"]
+Pace = Literal["event", "silence", "age", "window", "score"]
 Options = Literal["stages", "tiers", "channels"]
+
+ORDER, TOUCH, DAY_OF_ACTIVITY, STAGE, KEY_MOMENT = 1, 2, 4, 8, 16
+TRAITS, SILENCE, ACTIVITY, TIER, NEWS = 32, 64, 128, 256, 512
+ANYTHING: Final = -1
+"""What an activity brings, as bits: an order, a touch, a newly counted day, another stage, the key moment, traits, the
+end of a silence that was long enough to matter, itself, another tier; what nobody looked at yet moves everything."""
 
 
 class Scene(Protocol):
@@ -56,14 +62,16 @@ class Feature(NamedTuple):
     the value) is another than at `at`, if nothing happens meanwhile; `NEVER` if it stays. Between two calls nothing
     else changes it: a value that creeps is looked at by the whole hours of silence.
 
-    `pace` is what a cheap lower bound of that after an activity goes by: `event`: what happens, or the lifecycle's own
-    deadlines; `silence`: the threshold is itself a silence; `score`: anything, an hour later; `date`: `next_change` is
-    cheap. `options`: what a text is one of.
+    `moved_by`: what an activity must bring to change it. `pace` is what a cheap lower bound of the next change after an
+    activity goes by: `event`: what happens, or the lifecycle's own deadlines; `silence`: the threshold is itself a
+    silence; `age`: one since the first activity; `window`: the days of orders; `score`: anything, an hour later.
+    `options`: what a text is one of.
     """
 
     name: str
     unit: Unit
     pace: Pace
+    moved_by: int
     value: Callable[[UserState, int, Scene], Value]
     next_change: Callable[[UserState, int, Scene, float], int]
     options: Options | None = None

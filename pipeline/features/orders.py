@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from pipeline.features.base import NEVER, Feature, Scene, Unit, by_events_only, midnight_after
+from pipeline.features.base import NEVER, ORDER, Feature, Scene, Unit, by_events_only, midnight_after
 from pipeline.state import UserState
 from pipeline.units import DAY, HOUR
 
@@ -32,7 +32,7 @@ def _window(name: str, unit: Unit, days: int, field: int) -> Feature:
                     return midnight_after(entry[0], days, scene)
         return NEVER
 
-    return Feature(name, unit, "date", value, next_change)
+    return Feature(name, unit, "window", ORDER, value, next_change)
 
 
 def _count(state: UserState, at: int, scene: Scene) -> int:  # noqa: ARG001
@@ -43,8 +43,8 @@ def _spent(state: UserState, at: int, scene: Scene) -> int:  # noqa: ARG001
     return 0 if state.orders is None else state.orders.spent
 
 
-ORDERS: Final = Feature("orders", "count", "event", _count, by_events_only)
-SPENT: Final = Feature("spent", "money", "event", _spent, by_events_only)
+ORDERS: Final = Feature("orders", "count", "event", ORDER, _count, by_events_only)
+SPENT: Final = Feature("spent", "money", "event", ORDER, _spent, by_events_only)
 ORDERS_90D: Final = _window("orders_90d", "count", 90, _COUNT)
 ORDERS_365D: Final = _window("orders_365d", "count", 365, _COUNT)
 VALUE_90D: Final = _window("value_90d", "money", 90, _SPENT)

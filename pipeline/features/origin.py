@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from pipeline.features.base import Feature, Scene, by_events_only
+from pipeline.features.base import TOUCH, TRAITS, Feature, Scene, by_events_only
 from pipeline.state import UserState
 
 
@@ -11,9 +11,9 @@ def _locale(state: UserState, at: int, scene: Scene) -> str | None:  # noqa: ARG
 
 
 FIRST_CHANNEL: Final = Feature(
-    "first_channel", "text", "event", lambda s, _at, _scene: s.journey.first, by_events_only, "channels"
+    "first_channel", "text", "event", TOUCH, lambda s, _at, _scene: s.journey.first, by_events_only, "channels"
 )
 LAST_CHANNEL: Final = Feature(
-    "last_channel", "text", "event", lambda s, _at, _scene: s.journey.last, by_events_only, "channels"
+    "last_channel", "text", "event", TOUCH, lambda s, _at, _scene: s.journey.last, by_events_only, "channels"
 )
-LOCALE: Final = Feature("locale", "text", "event", _locale, by_events_only)
+LOCALE: Final = Feature("locale", "text", "event", TRAITS, _locale, by_events_only)

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from pipeline.features.base import NEVER, Feature, Scene, first_flip, silence_start, whole_hours
+from pipeline.features.base import ACTIVITY, NEVER, Feature, Scene, first_flip, silence_start, whole_hours
 from pipeline.risk import FAR
 from pipeline.state import UserState
 from pipeline.units import DAY, HOUR
@@ -51,5 +51,5 @@ def _alive_falls(state: UserState, at: int, scene: Scene, threshold: float) -> i
     return start + hour * HOUR
 
 
-RISK: Final = Feature("risk", "share", "score", risk, _risk_flips)
-P_ALIVE: Final = Feature("p_alive", "share", "score", p_alive, _alive_falls)
+RISK: Final = Feature("risk", "share", "score", ACTIVITY, risk, _risk_flips)
+P_ALIVE: Final = Feature("p_alive", "share", "score", ACTIVITY, p_alive, _alive_falls)

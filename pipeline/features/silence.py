@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from pipeline.features.base import NEVER, Feature, Scene, by_events_only, silence_start
+from pipeline.features.base import DAY_OF_ACTIVITY, NEVER, SILENCE, Feature, Scene, by_events_only, silence_start
 from pipeline.state import UserState
 from pipeline.units import HOUR
 
@@ -29,6 +29,8 @@ def _age_reaches(state: UserState, at: int, scene: Scene, threshold: float) -> i
     return when if when > at else NEVER
 
 
-SILENCE_DAYS: Final = Feature("silence_days", "days", "silence", _silence, _silence_reaches)
-AGE_DAYS: Final = Feature("age_days", "days", "date", _age, _age_reaches)
-ACTIVE_DAYS: Final = Feature("active_days", "count", "event", lambda s, _at, _scene: s.activity.days, by_events_only)
+SILENCE_DAYS: Final = Feature("silence_days", "days", "silence", SILENCE, _silence, _silence_reaches)
+AGE_DAYS: Final = Feature("age_days", "days", "age", 0, _age, _age_reaches)
+ACTIVE_DAYS: Final = Feature(
+    "active_days", "count", "event", DAY_OF_ACTIVITY, lambda s, _at, _scene: s.activity.days, by_events_only
+)

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from pipeline.features import base as brings
 from pipeline.features.base import NEVER, Feature, Scene, by_events_only, silence_start
 from pipeline.lifecycle import ACTIVE, AT_RISK, DORMANT, NEW, RETURNED, STAGES, UNSEEN
 from pipeline.state import UserState
@@ -29,6 +30,8 @@ def _tier(state: UserState, at: int, scene: Scene) -> str:  # noqa: ARG001
     return "" if state.groups is None else state.groups.tier
 
 
-LIFECYCLE: Final = Feature("lifecycle", "text", "event", _lifecycle, _stage_falls, "stages")
-TIER: Final = Feature("tier", "text", "event", _tier, by_events_only, "tiers")
-ACTIVATED: Final = Feature("activated", "flag", "event", lambda s, _at, _scene: s.activity.activated, by_events_only)
+LIFECYCLE: Final = Feature("lifecycle", "text", "event", brings.STAGE, _lifecycle, _stage_falls, "stages")
+TIER: Final = Feature("tier", "text", "event", brings.TIER, _tier, by_events_only, "tiers")
+ACTIVATED: Final = Feature(
+    "activated", "flag", "event", brings.KEY_MOMENT, lambda s, _at, _scene: s.activity.activated, by_events_only
+)

@@ -3,7 +3,7 @@
 from functools import cache
 from typing import Final
 
-from pipeline.features.base import NEVER, Feature, Scene, first_flip, silence_start, whole_hours
+from pipeline.features.base import ACTIVITY, NEVER, Feature, Scene, first_flip, silence_start, whole_hours
 from pipeline.features.score import risk
 from pipeline.risk import FAR, MbgNbd
 from pipeline.state import UserState
@@ -70,5 +70,5 @@ def _stake_flips(state: UserState, at: int, scene: Scene, threshold: float) -> i
     return NEVER
 
 
-VALUE: Final = Feature("value", "money", "score", _value, _value_falls)
-VALUE_AT_STAKE: Final = Feature("value_at_stake", "money", "score", _at_stake, _stake_flips)
+VALUE: Final = Feature("value", "money", "score", ACTIVITY, _value, _value_falls)
+VALUE_AT_STAKE: Final = Feature("value_at_stake", "money", "score", ACTIVITY, _at_stake, _stake_flips)

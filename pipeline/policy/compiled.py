@@ -4,7 +4,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from pipeline.features.base import Feature
+from pipeline.features.base import NEWS, Feature
 from pipeline.money import Currency
 from pipeline.policy import channels
 from pipeline.policy.channels import ChannelRule
@@ -144,10 +144,11 @@ class Test(msgspec.Struct, frozen=True):
 
 
 class Segment(msgspec.Struct, frozen=True):
-    """A segment or a tier: whoever passes all tests."""
+    """A segment or a tier: whoever passes all tests; `moved_by`: what an activity must bring to change that."""
 
     id: str
     where: tuple[Test, ...]
+    moved_by: int = NEWS
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -187,8 +188,9 @@ class Policy(msgspec.Struct, frozen=True):
     in which equal deadlines are decided: by priority, then as written. `holdout` is the share over all rules.
 
     `min_silence` is the shortest silence after which anything can happen to a user; `reminders` are the ages at which
-    a rule goes by not being activated; `grouped`: there are segments or tiers; `dated`: those of their tests that
-    change at dates.
+    a rule goes by not being activated; `grouped`: there are segments or tiers, of which `moved_by` (and of the tiers
+    alone, `tiers_moved_by`) is what an activity must bring to change any, `ages` are the limits of an age, and
+    `windows` the tests of orders in a window.
     """
 
     version: int = 1
@@ -217,7 +219,10 @@ class Policy(msgspec.Struct, frozen=True):
     min_silence: int = Lifecycle().at_risk
     reminders: tuple[int, ...] = ()
     grouped: bool = False
-    dated: tuple[Test, ...] = ()
+    moved_by: int = NEWS
+    tiers_moved_by: int = NEWS
+    ages: tuple[int, ...] = ()
+    windows: tuple[Test, ...] = ()
 
     @property
     def shows_items(self) -> bool:

@@ -3,9 +3,12 @@
 from collections.abc import Mapping
 from decimal import Decimal
 from difflib import get_close_matches
+from functools import reduce
+from operator import or_
 from typing import Any, Final, NamedTuple
 
 from pipeline.features import FEATURES, Feature
+from pipeline.features.base import NEWS, Pace
 from pipeline.lifecycle import NEW, STAGES
 from pipeline.money import MoneyError, minor_units
 from pipeline.policy.compiled import Segment, Test
@@ -55,13 +58,14 @@ def read_segments(form: Form, node: Node | None, names: Names) -> tuple[Segment,
 
 def shortest(groups: tuple[Segment, ...]) -> int:
     """The shortest silence (ms) after which a membership can change by it, but for what goes by dates; `FAR`: never."""
-    least = FAR
-    for test in tests(groups):
-        if test.feature.pace == "silence":
-            least = min([least, *(int(limit) for limit in (test.at_least, test.below) if limit is not None)])
-        elif test.feature.pace == "score":
-            least = min(least, HOUR)
-    return least
+    scores = [HOUR for test in tests(groups) if test.feature.pace == "score"]
+    return min([FAR, *scores, *limits(groups, "silence")])
+
+
+def limits(groups: tuple[Segment, ...], pace: Pace) -> tuple[int, ...]:
+    """With what features of this pace are compared."""
+    found = [(test.at_least, test.below) for test in tests(groups) if test.feature.pace == pace]
+    return tuple(int(limit) for pair in found for limit in pair if limit is not None)
 
 
 def tests(groups: tuple[Segment, ...]) -> list[Test]:
@@ -85,7 +89,7 @@ def _read(
         if identity in found:
             section.problem("id", f"the id '{identity}' is given twice under {field}")
         elif identity:
-            found[identity] = Segment(identity, given)
+            found[identity] = Segment(identity, given, reduce(or_, (test.feature.moved_by for test in given), NEWS))
     return tuple(found.values())
 
 

@@ -1,12 +1,15 @@
 """From a policy's text to a compiled policy, with every problem named at once."""
 
 from decimal import Decimal
+from functools import reduce
 from hashlib import sha256
+from operator import or_
 from typing import Any, Final, cast
 
 import msgspec
 from msgspec import structs
 
+from pipeline.features.base import NEWS
 from pipeline.money import EXPONENTS, Currency
 from pipeline.policy.channels import GROUPING, ChannelRule, pattern
 from pipeline.policy.compiled import (
@@ -36,7 +39,7 @@ from pipeline.policy.form import (
     text,
     texts,
 )
-from pipeline.policy.groups import Names, read_segments, read_tiers, shortest, tests
+from pipeline.policy.groups import Names, limits, read_segments, read_tiers, shortest, tests
 from pipeline.policy.rules import read_rules, shortest_silence
 from pipeline.policy.yaml_lines import Node, Scalar, YamlLineError, read
 from pipeline.risk import MODELS, RiskModel
@@ -129,7 +132,10 @@ def _compile(form: Form, root: Node, digest: str) -> Policy:
         min_silence=min(lifecycle.at_risk, lifecycle.dormant, shortest(groups), *map(shortest_silence, rules)),
         reminders=tuple(rule.when.after for rule in rules if isinstance(rule.when, NotActivated)),
         grouped=bool(groups),
-        dated=tuple(test for test in tests(groups) if test.feature.pace == "date"),
+        moved_by=reduce(or_, (group.moved_by for group in groups), NEWS),
+        tiers_moved_by=reduce(or_, (tier.moved_by for tier in tiers), NEWS),
+        ages=limits(groups, "age"),
+        windows=tuple(test for test in tests(groups) if test.feature.pace == "window"),
     )
 
 

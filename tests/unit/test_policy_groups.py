@@ -61,7 +61,7 @@ def test_the_first_look_after_an_activity_is_no_later_than_the_shortest_silence_
     text = "version: 1\nsegments: [{id: a, where: {silence_days: {below: 3}}}]"
     assert parse(text).min_silence == 3 * DAY
     assert parse(TEXT).min_silence == HOUR  # the risk is looked at anew
-    assert [test.feature.name for test in parse(TEXT).dated] == ["value_365d", "orders_90d", "value_365d"]
+    assert [test.feature.name for test in parse(TEXT).windows] == ["value_365d", "orders_90d", "value_365d"]
     assert parse("version: 1\nsegments: [{id: a, where: {orders: {at_least: 3}}}]").min_silence == 14 * DAY
 
 

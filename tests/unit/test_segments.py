@@ -210,7 +210,7 @@ def test_a_late_activity_changes_memberships_and_opens_nothing() -> None:
 def test_what_is_no_activity_is_seen_at_the_next_look() -> None:
     policy = SEGMENTS.replace("sleepers, where: {lifecycle: dormant}", "german, where: {locale: de}")
     folded = run(event(at(0)), identify(at(1), active=False, locale="de"), ticks(at(1), at(8)), policy=policy)
-    assert said(folded) == [("enter", "german", time(0)), ("enter", "quiet", time(7))]
+    assert said(folded) == [("enter", "quiet", time(7)), ("enter", "german", time(7))]
 
 
 def test_dark_hours_are_no_silence() -> None:
