@@ -14,6 +14,7 @@ from agents.kafka.publish import history as policies
 from agents.kafka.read import open_logs
 from agents.settings import Settings
 from pipeline.leases import Grant, grants
+from pipeline.perks import SLOTS
 from pipeline.policy import Policy, PolicyError, parse
 from pipeline.risk.document import Fitted, Span, read
 from pipeline.sums import PERKS, merge
@@ -136,9 +137,7 @@ async def read_spent(settings: Settings) -> dict[tuple[str, Dims], list[int]]:
 
 async def plan_lease(settings: Settings) -> dict[str, Grant]:
     """Perk -> what would be leased now. Raises Refusal."""
-    registry = await read_registry(settings)
-    spent = await read_spent(settings)
-    return grants(current_policy(registry).perks, last_lease(registry), spent)
+    return draft_lease(await read_registry(settings), await read_spent(settings))[0]
 
 
 async def publish_lease(settings: Settings) -> dict[str, Grant]:
@@ -152,20 +151,32 @@ async def publish_lease(settings: Settings) -> dict[str, Grant]:
 
     async def draft() -> Draft:
         """What was leased is read after earlier publishers are shut out, so that nothing is leased twice."""
-        registry = await read_registry(settings)
-        before = last_lease(registry)
-        planned.update(grants(current_policy(registry).perks, before, spent))
-        after = before | {perk: list(grant.slots) for perk, grant in planned.items()}
-        if after == before:
-            return Draft({}, [])
-        body = encode_json(Lease(after))
-        digest = sha256(body).hexdigest()
-        key, at, by = _dated(LEASES, digest)
-        entry = LeaseEntry(digest, at, by, {perk: sum(slots) for perk, slots in after.items()})
-        return Draft({f"lease/{digest}": body, key: encode_json(entry)}, [Adopt(lease=digest)])
+        found, made = draft_lease(await read_registry(settings), spent)
+        planned.update(found)
+        return made
 
     await publish(settings, draft)
     return planned
+
+
+def draft_lease(
+    registry: Mapping[str, bytes], spent: Mapping[tuple[str, Dims], list[int]]
+) -> tuple[dict[str, Grant], Draft]:
+    """Perk -> what is leased after what the registry says, and what is to be published: nothing if nothing is added.
+
+    Raises:
+        Refusal: as `last_lease` and `current_policy`.
+    """
+    before = last_lease(registry)
+    found = grants(current_policy(registry).perks, before, spent)
+    after = before | {perk: list(grant.slots) for perk, grant in found.items()}
+    if after == before | dict.fromkeys(found.keys() - before.keys(), [0] * SLOTS):
+        return found, Draft({}, [])
+    body = encode_json(Lease(after))
+    digest = sha256(body).hexdigest()
+    key, at, by = _dated(LEASES, digest)
+    entry = LeaseEntry(digest, at, by, {perk: sum(slots) for perk, slots in after.items()})
+    return found, Draft({f"lease/{digest}": body, key: encode_json(entry)}, [Adopt(lease=digest)])
 
 
 def _dated(prefix: str, digest: str) -> tuple[str, str, str]:
