@@ -45,6 +45,8 @@ def _name(key: bytes) -> str:
         return f"the row of user {rest.decode('utf-8', 'replace')!r}"
     if kind == b"s":
         return f"the cell {' '.join(map(str, _cell_name(rest)))}"
+    if kind == b"e":
+        return f"the mark {rest.hex()}"
     return {b"p": "the partition row", b"g": "the source guard"}.get(key, f"the key {key!r}")
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from agents.statecheck import differences
 from pipeline.erasure import Mark, WrongKey, decode_mark, mark_name
 from pipeline.partition import Partition
 from pipeline.units import DAY
@@ -167,6 +168,12 @@ def test_a_mark_survives_a_restart_and_a_snapshot_of_before_reaches_it_by_the_lo
         restored.changelog = list(snapshot.table.items())
         restored.feed(records)
         assert restored.table == whole.table, cut
+
+
+def test_a_mark_that_differs_is_named() -> None:
+    found = folded(event(at(0)), now(at(1)), erased(at(1)))
+    without = {key: value for key, value in found.table.items() if key[:1] != b"e"}
+    assert list(differences(0, found.table, without)) == [f"partition 0: the mark {ANN.hex()} is missing"]
 
 
 def test_another_key_is_refused_and_a_state_of_before_there_were_marks_is_not() -> None:
