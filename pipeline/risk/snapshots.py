@@ -2,7 +2,6 @@
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from copy import copy
 from typing import Final
 
 import xxhash
@@ -42,7 +41,7 @@ def collect(steps: Iterable[Play], partition: Partition, horizon: int, end: int,
     limit = 1 << 64
     for at in _snapshots(steps, partition, horizon // PER_HORIZON, end):
         users = {
-            user: copy(state.activity)
+            user: state.activity  # decoded anew for us: after a commit the partition holds bytes
             for user, state in partition.states()
             if state.known and state.activity.days and _hash(user) < limit
         }

@@ -25,6 +25,7 @@ from rich.table import Table
 
 from agents.local import home
 from agents.process import follow_parent
+from tests.mutants.churn import CHURN
 from tests.mutants.contact import CONTACT
 from tests.mutants.core import CORE
 from tests.mutants.evidence import EVIDENCE
@@ -104,7 +105,7 @@ def main() -> int:
     args = parser.parse_args()
     follow_parent()
     console = Console()
-    mutants = [] if args.transport else [*CORE, *CONTACT, *EVIDENCE, *SHELL]
+    mutants = [] if args.transport else [*CORE, *CHURN, *CONTACT, *EVIDENCE, *SHELL]
     mutants += TRANSPORT if args.transport or args.all else []
     mutants = [mutant for mutant in mutants if args.only in mutant.rule]
     began = monotonic()

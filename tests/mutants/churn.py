@@ -1,0 +1,63 @@
+"""The rules of churn models: nothing is learned from the future, and what is said of a score is true."""
+
+from typing import Final
+
+from tests.mutants.mutant import Mutant
+
+_SNAPSHOTS: Final = "pipeline/risk/snapshots.py"
+_EVALUATE: Final = "pipeline/risk/evaluate.py"
+_LEARN: Final = "pipeline/risk/learn.py"
+
+
+def _sample(rule: str, file: str, text: str, instead: str, test: str) -> Mutant:
+    return Mutant(rule, file, text, instead, f"tests/unit/test_risk_evaluate.py::test_{test}")
+
+
+def _model(rule: str, file: str, text: str, instead: str, test: str) -> Mutant:
+    return Mutant(rule, file, text, instead, f"tests/unit/test_risk_conformance.py::test_{test}")
+
+
+CHURN: Final = (
+    _sample(
+        "a label matures",
+        _SNAPSHOTS,
+        "if waiting and waiting[0][0] == at - horizon:",
+        "if waiting and waiting[0][0] == at - horizon // 2:",
+        "samples_are_what_was_known_and_what_followed",
+    ),
+    _sample(
+        "dark time is no horizon",
+        _SNAPSHOTS,
+        "now = control.time - partition.guard.dark * HOUR",
+        "now = control.time",
+        "dark_hours_are_no_silence",
+    ),
+    _sample(
+        "who was erased is not learned from",
+        _SNAPSHOTS,
+        "        if user in now:\n            yield Sample(user, activity, at, int(silence_start(now[user]) < at))",
+        "        yield Sample(user, activity, at, int(user not in now or silence_start(now[user]) < at))",
+        "who_was_erased_is_no_sample",
+    ),
+    _sample(
+        "the test's labels are unknown to the training",
+        _EVALUATE,
+        "if sample.at + horizon <= begins",
+        "if sample.at < begins",
+        "train_labels_have_matured_before_the_first_test_snapshot",
+    ),
+    _sample(
+        "few users do not turn a calibration around",
+        _LEARN,
+        "weight = users / len(labels)",
+        "weight = 1.0",
+        "calibration_follows_many_users_and_hardly_a_few",
+    ),
+    _model(
+        "an explanation adds up",
+        "pipeline/risk/logistic.py",
+        "return [Term(code, value, weight * (feature - mean)) for",
+        "return [Term(code, value, weight * feature) for",
+        "the_explanation_adds_up_to_the_score",
+    ),
+)
