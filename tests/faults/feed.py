@@ -15,7 +15,7 @@ salt: faults
 lifecycle: {new_for: 1d, at_risk: 12h, dormant: 2d, returned_for: 1d}
 currency: {reporting: USD, rates: {EUR: 1.08}}
 source_guard: {min_expected: 10, dark_below: 0.3}
-consent: {email: {basis: opt_out, trait: email}}
+consent: {email: {basis: opt_out, trait: email}, push: {basis: opt_out, trait: push}}
 rules:
   - {id: silent, when: {silence: 1d}, holdout: 0.2, expires_after: 12h, cooldown: 2d, goal: {within: 1d}}
   - id: fading
