@@ -31,8 +31,9 @@ $(STAMP): pyproject.toml
 demo: $(STAMP)  ## a real Kafka, two workers, and a purchase history played through them; ARGS=--exit ends by itself
 	@$(RUN)/rekindle demo $(ARGS)
 
+JOBS ?= 3
 test: $(STAMP)  ## all tests, on a real Kafka; ARGS goes to pytest
-	@$(RUN)/python -m pytest $(ARGS)
+	@$(RUN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(STAMP)  ## lint, format, types, imports, schema drift
 	$(BIN)/ruff check $(CODE)
