@@ -3,6 +3,7 @@
 import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from hashlib import sha256
 from typing import Final, NamedTuple
 
 import msgspec
@@ -71,6 +72,7 @@ def run(
     *,
     tenant: str = "default",
     as_is: bool = False,
+    model: bytes | None = None,
     folded: Callable[[int], None] = lambda _: None,
 ) -> Replayed:
     """Play a history under one policy.
@@ -81,17 +83,23 @@ def run(
         body: its text.
         tenant: part of every trigger's id.
         as_is: in this order instead of that of the events' time.
+        model: a churn model's text, adopted with the policy.
         folded: called now and then with the number of events folded so far.
 
     Raises:
+        UnreadableBody: the model can't be used.
         CoreError: the core fails on an event.
     """
-    partition = Partition(0, 1, {f"policy/{policy}": body}, tenant=tenant)
+    registry = {f"policy/{policy}": body}
+    risk = None if model is None else sha256(model).hexdigest()
+    if risk is not None and model is not None:
+        registry[f"model/{risk}"] = model
+    partition = Partition(0, 1, registry, tenant=tenant)
     outputs: dict[str, list[bytes]] = {topic: [] for topic in _ANSWERS}
     refused: dict[int, Output] = {}  # by offset
     reported = 0
     raws_played = raws if as_is else in_order(raws)
-    for commit in replay(play(raws_played, policy), partition):
+    for commit in replay(play(raws_played, policy, model=risk), partition):
         for topic, messages in commit.outputs.items():
             if topic in outputs:
                 outputs[topic].extend(message.value for message in messages)
@@ -103,7 +111,7 @@ def run(
             folded(read)
     for found in outputs.values():
         found.sort(key=_order)
-    return Replayed(partition, outputs, _located(raws, play(raws_played, policy), refused))
+    return Replayed(partition, outputs, _located(raws, play(raws_played, policy, model=risk), refused))
 
 
 def _order(document: bytes) -> tuple[str, str]:

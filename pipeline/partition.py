@@ -487,6 +487,9 @@ class Partition:
                 if self._move_clock(time):
                     yield from self._advance(record)
             case Adopt():
+                for kind, digest in (("policy", message.policy), ("model", message.model), ("lease", message.lease)):
+                    if digest:
+                        self._body(f"{kind}/{digest}")  # all of it, or nothing yet
                 if message.core is not None:
                     check_core(message.core)
                     position.core = max(position.core, message.core)

@@ -75,13 +75,15 @@ def history_span(raws: Sequence[Raw]) -> tuple[int, int] | None:
     return start, end
 
 
-def play(raws: Sequence[Raw], policy: str | None, closing: int = HOUR) -> Iterator[Play]:
-    """The log of a history in the time domain `played`: its declaration, the adoption of `policy` (a hash), a tick
-    for every hour of its span, and a closing one `closing` ms after its last event.
+def play(raws: Sequence[Raw], policy: str | None, closing: int = HOUR, *, model: str | None = None) -> Iterator[Play]:
+    """The log of a history in the time domain `played`: its declaration, the adoption of `policy` and `model` (by their
+    hashes), a tick for every hour of its span, and a closing one `closing` ms after its last event.
     """
     yield Play(Domain("played"), None)
     if policy is not None:
         yield Play(Adopt(policy=policy), None)
+    if model is not None:
+        yield Play(Adopt(model=model), None)
     span = history_span(raws)
     if span is None:
         yield from (Play(None, raw) for raw in raws)

@@ -9,6 +9,7 @@ import click
 import msgspec
 from rich.progress import Progress
 
+from agents.backtest import read_model
 from agents.cli.base import as_json, emit, progress, settings_of
 from agents.exits import Exit, Refusal
 from agents.files import lines, size, text_of
@@ -52,12 +53,25 @@ class History:
 @click.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @click.option("--policy", "policy_file", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--model",
+    "model_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A churn model of `rekindle fit`, for rules by `risk_above`.",
+)
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder for the results.")
 @click.option("--as-is", is_flag=True, help="Keep the order of the files: events that come late are late.")
 @as_json
 @click.pass_context
 def replay(
-    ctx: click.Context, *, files: tuple[str, ...], policy_file: Path, out: Path, as_is: bool, as_json: bool
+    ctx: click.Context,
+    *,
+    files: tuple[str, ...],
+    policy_file: Path,
+    model_file: Path | None,
+    out: Path,
+    as_is: bool,
+    as_json: bool,
 ) -> None:
     """Run events from FILEs through the core, as fast as it goes, in their own time; no Kafka is needed.
 
@@ -71,6 +85,7 @@ def replay(
         policy = parse(body, name=str(policy_file))
     except PolicyError as error:
         raise Refusal(Exit.POLICY, f"the policy can't be used:\n{error}") from error
+    model = read_model(model_file)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -85,6 +100,7 @@ def replay(
             body,
             tenant=settings.tenant,
             as_is=as_is,
+            model=model,
             folded=lambda events: bar.update(task, completed=events),
         )
     _write(out, replayed, history)

@@ -4,27 +4,24 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from functools import lru_cache
 from hashlib import sha256
-from itertools import chain, islice
 from typing import Final, NamedTuple
 
 import msgspec
 
 from pipeline.outbox import Outbox
 from pipeline.partition import Partition
-from pipeline.play import Play, Raw, history_span, play, replay
+from pipeline.play import Raw, history_span, play, replay
 from pipeline.policy import Policy, parse
 from pipeline.records import Commit, Record
 from pipeline.state import UserState
 from pipeline.units import DAY, HOUR, MINUTE, SECOND
 from pipeline.user import Happening
-from schemas.control import Adopt
 from schemas.decision import Decision
 from schemas.trigger import Perk
 
 FLAGGED: Final = frozenset({"send", "holdout", "shadow"})
 """Verdicts on users whom no gate kept back: they were told apart as leaving, whether or not a message would go out."""
 _REPORT: Final = 10_000  # events between two reports
-_PREAMBLE: Final = 2  # steps of a play: the time domain, the policy's adoption
 _DECODED: Final = 50_000  # rows
 _EPOCH: Final = date(1970, 1, 1)
 
@@ -182,14 +179,12 @@ def what_if(
     """
     policy = parse(body)
     registry = {f"policy/{policy.hash}": body}
-    steps = play(raws, policy.hash)
-    if model is not None:
-        digest = sha256(model).hexdigest()
-        registry[f"model/{digest}"] = model
-        steps = chain(islice(steps, _PREAMBLE), [Play(Adopt(model=digest), None)], steps)
+    risk = None if model is None else sha256(model).hexdigest()
+    if risk is not None and model is not None:
+        registry[f"model/{risk}"] = model
     partition = Watched(registry)
     reported = 0
-    for _ in replay(steps, partition):
+    for _ in replay(play(raws, policy.hash, model=risk), partition):
         read = partition.position.counts.read
         if read - reported >= _REPORT:
             reported = read

@@ -9,6 +9,8 @@ from click.testing import CliRunner, Result
 
 from agents.cli import main
 from agents.exits import Exit
+from pipeline.risk import Recency
+from pipeline.units import DAY
 
 START = datetime(2025, 3, 1, 12, tzinfo=UTC)
 POLICY = """\
@@ -129,6 +131,22 @@ def test_absurd_times_are_dead_letters_and_nothing_else(tmp_path: Path) -> None:
     assert json.loads(among.stdout)["applied"] == len(history())
     dead = [json.loads(line) for line in (tmp_path / "among" / "deadletters.jsonl").open()]
     assert [d["reason"] for d in dead] == ["absurd_time", "absurd_time", "time_in_future", "time_in_future"]
+
+
+def test_a_churn_model_is_adopted_with_the_policy(tmp_path: Path) -> None:
+    policy, model = tmp_path / "risk.yaml", tmp_path / "model.json"
+    policy.write_text(
+        "version: 1\nmode: live\nconsent: {email: {basis: opt_out, trait: email}}\nrules:\n"
+        "  - {id: leaving, when: {risk_above: 0.9, min_silence: 1d, min_active_days: 1}, goal: {within: 7d}}\n"
+    )
+    model.write_bytes(Recency(30 * DAY, 0.0, 0.0, 1.0).to_json())
+    words = ["replay", str(write(tmp_path, history())), "--policy", str(policy), "--out", str(tmp_path / "o"), "--json"]
+    without, with_it = (CliRunner().invoke(main, [*words, *more]) for more in ([], ["--model", str(model)]))
+    assert json.loads(without.stdout)["decisions"] == 0
+    assert json.loads(with_it.stdout)["decisions"] > 0
+    model.write_text("{}")
+    refused = CliRunner().invoke(main, [*words, "--model", str(model)])
+    assert (refused.exit_code, "no churn model that can be used" in refused.stderr) == (Exit.USAGE, True)
 
 
 def test_errors_say_what_to_do(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Each safety rule of the fold by its smallest log. `tests/mutants.py` takes the rules away, one by one."""
 
 from collections.abc import Sequence
+from hashlib import sha256
 from itertools import pairwise
 from typing import Any
 
@@ -11,18 +12,22 @@ from pipeline.lifecycle import AT_RISK, DORMANT
 from pipeline.partition import Partition
 from pipeline.recall import trigger_id
 from pipeline.records import CoreError, LogRecord, MissingBody, UnknownVersion
+from pipeline.risk import Recency
+from pipeline.state import FIRST_EPOCH
 from pipeline.sums.channels import ORDERS
 from pipeline.units import DAY
 from schemas.codec import encode_json
-from schemas.control import CONTROL_HEADER, CONTROL_KEY, Skip
+from schemas.control import CONTROL_HEADER, CONTROL_KEY, Adopt, Skip
 from schemas.partitioner import partition_of
 from tests.builders import (
     POLICY,
     Entry,
     Folded,
+    _control,
     adopt,
     adopt_core,
     at,
+    digest,
     event,
     fold,
     history,
@@ -30,6 +35,7 @@ from tests.builders import (
     identify,
     log,
     milliseconds,
+    models,
     now,
     order,
     pause,
@@ -182,6 +188,20 @@ def test_a_policy_that_is_not_there_yet_is_waited_for() -> None:
     with pytest.raises(MissingBody):
         list(partition.fold(history()))
     assert partition.offset == 2
+
+
+def test_of_what_is_adopted_at_once_all_is_there_or_nothing_is_done() -> None:
+    model, policy = Recency(DAY, 0.0, 0.0, 1.0).to_json(), digest(POLICY)
+    known = models(model)
+    partition = Partition(0, 1, known)
+    both = _control(Adopt(policy=policy, model=sha256(model).hexdigest()))
+    with pytest.raises(MissingBody):
+        list(partition.fold(log(both)))
+    before = partition.position.epoch
+    known[f"policy/{policy}"] = POLICY.encode()
+    list(partition.fold(log(both)))
+    assert partition.position.epoch == before + 2
+    assert before == FIRST_EPOCH
 
 
 def test_a_newer_core_and_newer_rows_are_refused() -> None:
