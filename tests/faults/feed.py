@@ -33,7 +33,7 @@ version: 1
 mode: live
 salt: faults
 lifecycle: {at_risk: 30d, dormant: 60d}
-consent: {email: {basis: opt_out, trait: email}, push: {basis: opt_out, trait: push}}
+consent: {email: {basis: opt_out, trait: email}}
 rules: [{id: silent, when: {silence: 1d}, holdout: 0.2, goal: {within: 1d}}]
 """
 """One deadline for each user, so that a crowd falls due once."""
