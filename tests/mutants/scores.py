@@ -37,11 +37,11 @@ MODELS: Final = (
         "test_scores.py::test_silence_to_the_horizons_end_resolves_it_once_and_by_itself",
     ),
     _rule(
-        "a score that waits survives an adoption",
+        "a late activity does not put the end of a score off",
         USER,
         "        earliest = min(earliest, scores.matures_at(state.check) + context.dark * HOUR)",
         "        pass",
-        "test_scores.py::test_the_end_of_a_model_leaves_what_waits",
+        "test_scores.py::test_a_late_activity_of_before_the_score_does_not_put_its_end_off",
     ),
     _rule(
         "one score waits at a time",

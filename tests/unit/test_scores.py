@@ -111,6 +111,14 @@ def test_an_activity_of_before_the_score_leaves_it() -> None:
     assert scores(folded)[0][3] == {"told": 1, "silent": 1, "percent": 67}
 
 
+def test_a_late_activity_of_before_the_score_does_not_put_its_end_off() -> None:
+    slow = POLICY.replace("at_risk: 1d, dormant: 4d", "at_risk: 14d, dormant: 30d")
+    folded = run(
+        event(at(0)), ticks(at(0), at(14, 3)), event(at(13, 23), id="late"), ticks(at(14, 4), at(16, 4)), policy=slow
+    )
+    assert scores(folded) == [(14, VERSION, "90", {"told": 1, "silent": 1, "percent": 94})]
+
+
 def test_what_is_no_activity_resolves_nothing() -> None:
     folded = run(event(at(0)), ticks(at(0), at(1, 3)), event(at(1, 4), name="Email Delivered"))
     assert scores(folded) == [(1, VERSION, "65", {"told": 1})]
@@ -196,9 +204,9 @@ def test_without_a_model_a_rule_by_risk_is_never_due() -> None:
 
 
 def test_a_new_model_opens_no_backlog() -> None:
-    """By the new one the threshold was reached before it was adopted."""
+    """By the new one the threshold was reached before it was adopted, and nobody has looked at the user since."""
     late, soon = recency(weight=0.1), recency()
-    entries = [event(at(0)), *ticks(at(0), at(6)), adopt_model(soon), *ticks(at(6, 1), at(9)), event(at(9))]
+    entries = [event(at(0)), *ticks(at(0), at(3)), adopt_model(soon), *ticks(at(3, 1), at(9)), event(at(9))]
     folded = run(entries, ticks(at(9), at(12)), policy=RISKY, bodies=(late, soon))
     assert [trigger["data"]["episode"]["start"] for trigger in folded.triggers] == ["2024-01-10T00:00:00.000Z"]
 
