@@ -9,8 +9,8 @@ from confluent_kafka import Consumer, TopicPartition
 from benchmarks.measure import Figures, Job, cpu, quiet_collector
 from benchmarks.workload import PARTITIONS, policy_of
 from pipeline.admission import Channels, Rejection, admit
-from pipeline.policy import parse
 from pipeline.context import Context
+from pipeline.policy import parse
 from pipeline.records import LogRecord
 from pipeline.state import UserState
 from pipeline.user import step

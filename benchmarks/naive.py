@@ -14,11 +14,12 @@ import msgspec
 from benchmarks.measure import Figures, Job, cpu
 from benchmarks.workload import PARTITIONS, policy_of
 from pipeline.admission import Channels
-from pipeline.dedupe import digest_of
-from pipeline.policy import parse
 from pipeline.context import Context
+from pipeline.dedupe import digest_of
+from pipeline.happening import Happening, Order
+from pipeline.policy import parse
 from pipeline.state import UserState
-from pipeline.user import Happening, Order, step
+from pipeline.user import step
 
 
 class UserEvent(faust.Record, serializer="json"):

@@ -9,11 +9,11 @@ import msgspec
 
 from pipeline.contacts import Feedback
 from pipeline.dedupe import digest_of
+from pipeline.happening import Happening, Order
 from pipeline.money import MoneyError, minor_units, to_reporting
 from pipeline.policy import Policy, channel_of
 from pipeline.records import Record
 from pipeline.units import DAY
-from pipeline.user import Happening, Order
 from schemas.codec import DECODE_ERRORS, decode_event, decode_feedback, decode_order, decode_products, decode_traits
 from schemas.deadletter import DeadLetterReason, Stage
 from schemas.event import (

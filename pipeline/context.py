@@ -53,7 +53,7 @@ class Transition(msgspec.Struct, gc=False):
     """What a step does: the state (None: the row is gone), what it says, and what the sums gain.
 
     `contacted`: rules with a ceiling by which somebody was contacted; `crossed`: those that reached it.
-    `look`: the next one at segments and tiers (effective ms), if it was found.
+    Found on the way, if they were: `look`, the next one at segments and tiers (effective ms); the rules' `deadlines`.
     """
 
     state: UserState | None
@@ -62,6 +62,7 @@ class Transition(msgspec.Struct, gc=False):
     contacted: list[str] = []
     crossed: list[str] = []
     look: int | None = None
+    deadlines: "list[Due] | None" = None
 
 
 class Due(NamedTuple):

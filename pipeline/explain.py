@@ -13,6 +13,7 @@ from pipeline.context import Context, Due, Transition
 from pipeline.deadlines import NEVER
 from pipeline.gates import judge, p_alive
 from pipeline.guard import Guard
+from pipeline.happening import Deadline
 from pipeline.lifecycle import STAGES
 from pipeline.policy import Policy, RiskAbove, Rule
 from pipeline.position import Position
@@ -21,9 +22,10 @@ from pipeline.risk import ChurnModel
 from pipeline.risk.model import silence_start
 from pipeline.risk.words import strongest, words
 from pipeline.sentences import Sentence, sentence
+from pipeline.silence import next_wake
 from pipeline.state import UserState, decode_row, encode_row
 from pipeline.units import DAY, HOUR
-from pipeline.user import Deadline, next_wake, step
+from pipeline.user import step
 from schemas.codec import rfc3339
 from schemas.decision import Decision, Verdict
 from schemas.trigger import Gate

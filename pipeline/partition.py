@@ -20,16 +20,20 @@ from pipeline.control import is_control, read_control
 from pipeline.deadlines import NEVER, Wheel
 from pipeline.erasure import Mark, Marks, WrongKey, check_value
 from pipeline.guard import Guard
+from pipeline.happening import Deadline, Happening
 from pipeline.outbox import Outbox
 from pipeline.perks import SLOTS, Purse
 from pipeline.policy import DEFAULT, Policy, PolicyError, parse
 from pipeline.position import Position, check_core, decode_position, encode_position
+from pipeline.profile import withdraws_consent
 from pipeline.records import Commit, CoreError, MissingBody, Record, UnknownVersion, UnreadableBody
 from pipeline.risk import ChurnModel, from_json
+from pipeline.silence import earliest_wake
 from pipeline.state import UserState, decode_row, encode_row, schedule_of
+from pipeline.stocks import leave
 from pipeline.sums import Cells, Fact
 from pipeline.units import DAY, HOUR
-from pipeline.user import Deadline, Happening, earliest_wake, leave, step, withdraws_consent
+from pipeline.user import step
 from schemas.codec import DECODE_ERRORS, decode_lease, decode_skip
 from schemas.control import CONTROL_KEY, Adopt, Domain, Gap, Hold, Pause, Release, Resume, Tick
 from schemas.partitioner import partition_of

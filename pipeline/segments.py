@@ -94,8 +94,11 @@ def refresh(
         if (_holds(segment.where, state, at, context) if segment.moved_by & brought else segment.id in known)
     ]
     if state.orders is not None and brought & ORDER:
-        _note_fading(state, at, context)
-        groups = state.groups or _NO_GROUPS
+        fades = _fading(state, at, context)
+        day = fades // DAY if fades < NEVER else 0
+        if day != groups.fades:
+            groups = state.groups = state.groups or Groups()
+            groups.fades = day
     if inside == list(known):
         return []
     groups = state.groups = state.groups or Groups()
@@ -140,11 +143,14 @@ def next_look(state: UserState, at: int, context: Context) -> int:
 def soonest(state: UserState, context: Context, look: int) -> int:
     """A cheap lower bound (real ms) of the next look; `look`: by what the policy's `min_silence` bounds."""
     shift = context.dark * HOUR
-    if state.epoch != context.epoch and since_when(context) > 0:
-        return min(look, since_when(context) + shift)  # not looked at since: at once
+    if state.epoch != context.epoch:
+        return min(look, as_of(state) + shift)  # not looked at since the adoption: at once
     groups, activity = state.groups, state.activity
     if groups is not None and groups.fades:
-        look = min(look, groups.fades * DAY)
+        fades = groups.fades * DAY
+        if fades <= as_of(state) + shift:  # nobody's membership went by it
+            fades = _fading(state, as_of(state), context)
+        look = min(look, fades)
     for age in context.policy.ages:
         reached = activity.first - activity.dark_first * HOUR + age
         if reached + shift < look and reached > as_of(state):
@@ -152,13 +158,10 @@ def soonest(state: UserState, context: Context, look: int) -> int:
     return look
 
 
-def _note_fading(state: UserState, at: int, context: Context) -> None:
-    changes = [_change(test, state, at, context)[1] for test in context.policy.windows]
-    fades = min(changes, default=NEVER)
-    day = 0 if fades >= NEVER else (fades + context.dark * HOUR) // DAY
-    if day != (0 if state.groups is None else state.groups.fades):
-        groups = state.groups = state.groups or Groups()
-        groups.fades = day
+def _fading(state: UserState, at: int, context: Context) -> int:
+    """The midnight (real ms) with which orders first leave a window that matters; NEVER."""
+    fades = min((_change(test, state, at, context)[1] for test in context.policy.windows), default=NEVER)
+    return NEVER if fades >= NEVER else fades + context.dark * HOUR
 
 
 def forget(state: UserState, facts: list[Fact]) -> None:

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from pipeline.happening import Happening
 from pipeline.outbox import Outbox
 from pipeline.partition import Partition
 from pipeline.play import Raw, history_span, play, replay
@@ -15,7 +16,6 @@ from pipeline.policy import Policy, parse
 from pipeline.records import Commit, Record
 from pipeline.state import UserState
 from pipeline.units import DAY, HOUR, MINUTE, SECOND
-from pipeline.user import Happening
 from schemas.decision import Decision
 from schemas.trigger import Perk
 

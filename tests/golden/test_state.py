@@ -9,8 +9,7 @@ import pytest
 from pipeline.partition import Partition
 from pipeline.position import Position, encode_position
 from pipeline.records import LogRecord, UnknownVersion
-from pipeline.state import STATE_VERSION
-from pipeline.user import UserState
+from pipeline.state import STATE_VERSION, UserState
 from tests.builders import Folded
 from tests.golden.state import HERE, Golden, meaning, partition
 

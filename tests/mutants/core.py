@@ -277,7 +277,7 @@ CORE: Final = (
     ),
     _rule(
         "adoption opens no backlog",
-        USER,
+        "pipeline/silence.py",
         "floor = max(state.decided, context.adopted)",
         "floor = state.decided",
         "an_adoption_opens_no_backlog",
@@ -355,7 +355,7 @@ CORE: Final = (
     ),
     _rule(
         "a late grant does not undo a withdrawal",
-        USER,
+        "pipeline/profile.py",
         "current = item.time >= profile.at",
         "current = True",
         "a_grant_that_comes_late_does_not_undo_a_withdrawal",
