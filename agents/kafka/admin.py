@@ -220,6 +220,7 @@ def acl_commands(
     other(worker, "Write Describe", "--transactional-id", app_id, "--resource-pattern-type", "prefixed")
     topic(publisher, "Write Describe", USERS)
     topic(publisher, "Read Write Describe", REGISTRY)
+    topic(publisher, "Read Describe", STATE)  # what perks have spent
     other(publisher, "Write Describe", "--transactional-id", publisher_id(app_id, prefix))
     topic(backend, "Write Describe", USERS)
     topic(subscriber, "Read Describe", TRIGGERS, DECISIONS, OUTCOMES, SEGMENTS, DEADLETTERS)
