@@ -1,5 +1,6 @@
 """Every code that is written somewhere has words in both languages."""
 
+from pathlib import Path
 from string import Formatter
 from typing import get_args
 
@@ -40,3 +41,10 @@ def test_figures_are_filled_in() -> None:
         words(FINDINGS, "too_early")
     with pytest.raises(KeyError):
         words(REASONS, "unheard-of")
+
+
+def test_the_page_on_policies_has_every_reason_and_the_order_of_the_gates() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "methods" / "policy.md").read_text()
+    table = page[page.index("## The gates") : page.index("## An example")]
+    places = [table.index(f"`{reason}`") for reason in get_args(Reason)]
+    assert places == sorted(places)
