@@ -77,6 +77,6 @@ def main(ctx: click.Context, brokers: str | None, prefix: str | None) -> None:
     """Recall triggers for dormant users, and what acquisition channels are worth: exactly once, from the event stream.
 
     All other settings come from the environment (REKINDLE_*). Exit codes: 0 done, 1 a bug or a check that failed,
-    2 usage or input, 10 no broker, 11-20 why a process refuses to run.
+    2 usage or input, 10 no broker, 11-21 why a process refuses to run.
     """
     ctx.obj = Overrides(brokers, prefix)
