@@ -123,7 +123,8 @@ def decide(
         recall.episode = state.activity.last
     if experiment is not None:
         _contact(user, state, due, context, effects, ruling, holdout=verdict == "holdout")
-    if due.step < len(rule.steps) and live and verdict in {"send", "holdout", "suppressed"}:
+    goes_on = experiment is not None or (due.step and verdict == "suppressed")
+    if due.step < len(rule.steps) and live and goes_on:
         _next_step(state, due, moment)
     _say(user, state, due, context, effects, ruling, verdict, experiment)
 
@@ -181,7 +182,7 @@ def _contact(  # noqa: PLR0917 - what a decision knows
 def _next_step(state: UserState, due: Due, moment: int) -> None:
     recall = state.recall
     if recall is None or recall.rule != due.rule.id or not recall.window_end:
-        return  # nobody was contacted, so there is nothing to go on with
+        return  # the contact is over
     at = moment + due.rule.step(due.step + 1).after
     recall.pending = [*recall.pending, Pending(due.rule.id, due.step + 1, due.episode, at, at)]
 

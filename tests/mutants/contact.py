@@ -92,6 +92,13 @@ CONTACT: Final = (
         "steps_follow_one_another_while_the_user_stays_away",
     ),
     _rule(
+        "a suppressed first message has no second",
+        RECALL,
+        '(due.step and verdict == "suppressed")',
+        'verdict == "suppressed"',
+        "a_suppressed_first_message_has_no_second",
+    ),
+    _rule(
         "a step has the arm of its contact",
         RECALL,
         "        withheld, holdout = recall.withheld, recall.holdout\n",

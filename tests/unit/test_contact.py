@@ -188,6 +188,14 @@ def test_steps_follow_one_another_while_the_user_stays_away() -> None:
     assert [step for step, _, _ in said(back)] == [0, 1]
 
 
+def test_a_suppressed_first_message_has_no_second() -> None:
+    text = policy("steps: [{after: 1d}]").replace(
+        "cooldown: 4d, goal: {within: 4d}", "cooldown: 9d, goal: {event: Paid, within: 9d}"
+    )
+    folded = run(text, event(at(0)), ticks(at(0), at(2, 3)), event(at(2, 3)), ticks(at(2, 4), at(10)))
+    assert said(folded) == [(0, "send", []), (0, "suppressed", ["cooldown", "expired"])]
+
+
 def test_each_step_passes_the_gates_anew() -> None:
     text = policy("steps: [{after: 1d, channel: push}, {after: 1d}]")
     folded = run(text, event(at(0)), ticks(at(0), at(6)))
