@@ -30,6 +30,7 @@ from tests.mutants.contact import CONTACT
 from tests.mutants.core import CORE
 from tests.mutants.evidence import EVIDENCE
 from tests.mutants.mutant import Mutant
+from tests.mutants.scores import MODELS
 from tests.mutants.transport import SHELL, TRANSPORT
 
 ROOT: Final = Path(__file__).parents[2]
@@ -105,7 +106,7 @@ def main() -> int:
     args = parser.parse_args()
     follow_parent()
     console = Console()
-    mutants = [] if args.transport else [*CORE, *CHURN, *CONTACT, *EVIDENCE, *SHELL]
+    mutants = [] if args.transport else [*CORE, *CHURN, *CONTACT, *MODELS, *EVIDENCE, *SHELL]
     mutants += TRANSPORT if args.transport or args.all else []
     mutants = [mutant for mutant in mutants if args.only in mutant.rule]
     began = monotonic()

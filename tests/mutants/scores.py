@@ -5,6 +5,7 @@ from typing import Final
 from tests.mutants.mutant import Mutant
 
 USER: Final = "pipeline/user.py"
+SILENCE: Final = "pipeline/silence.py"
 SCORES: Final = "pipeline/scores.py"
 LEASES: Final = "pipeline/leases.py"
 
@@ -31,14 +32,14 @@ MODELS: Final = (
     ),
     _rule(
         "a score is resolved by itself",
-        USER,
+        SILENCE,
         "        times.append(scores.matures_at(state.check) + shift)",
         "        pass",
         "test_scores.py::test_silence_to_the_horizons_end_resolves_it_once_and_by_itself",
     ),
     _rule(
         "a late activity does not put the end of a score off",
-        USER,
+        SILENCE,
         "        earliest = min(earliest, scores.matures_at(state.check) + context.dark * HOUR)",
         "        pass",
         "test_scores.py::test_a_late_activity_of_before_the_score_does_not_put_its_end_off",
@@ -66,14 +67,14 @@ MODELS: Final = (
     ),
     _rule(
         "whoever is erased takes their score along",
-        USER,
+        "pipeline/stocks.py",
         "    scores.lose(state, facts)",
         "    pass",
         "test_scores.py::test_a_score_of_somebody_who_is_erased_is_lost",
     ),
     _rule(
         "whoever comes back is not scored as if they had not",
-        USER,
+        SILENCE,
         '    if revealed_by == "clock":\n        if any(',
         "    if True:\n        if any(",
         "test_scores.py::test_whoever_comes_back_before_the_clock_is_not_scored",
