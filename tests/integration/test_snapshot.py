@@ -15,6 +15,7 @@ import pytest
 from kafka import TopicPartition
 from kafka.admin import KafkaAdminClient
 
+from agents.erasure_key import erasure_key
 from agents.evidence import gather
 from agents.exits import Exit, Refusal
 from agents.kafka.bulk import one_transaction
@@ -183,9 +184,9 @@ def test_a_lost_state_is_rebuilt_and_nothing_is_sent_twice(
     assert (done["missing"], done["surplus"], done["sent"]) == ([], [], 0)
     assert done["users"] == USERS + 10
     assert sent(rekindle) == USERS
-    works(rekindle, 23, 31)
+    works(rekindle, 23, 33)
     assert sent(rekindle) == USERS + 10
-    assert sent(rekindle, "decisions") == USERS + 10 + 5  # the five are back, and their cooldown lasts
+    assert sent(rekindle, "decisions") == USERS + 10 + 5  # the five are back, and their cooldown outlasts the expiry
 
 
 def test_what_was_never_sent_is_named_and_sent_only_when_asked(rekindle: Rekindle) -> None:
@@ -257,7 +258,7 @@ async def test_lost_in_the_middle_of_a_sweep(quick: LocalKafka, prefix: str, tmp
         await cluster.send([(0, feed_tick(start + DAY + 4 * HOUR))])
 
         left = await gather(settings, wait=0)
-        partition = Partition(0, 1, left.registry, topic=left.source)
+        partition = Partition(0, 1, left.registry, topic=left.source, secret=erasure_key(settings))
         partition.restore(left.state[0].items())
         commits = []
         for _ in partition.fold(left.inputs[0]):  # the first slices may wake nobody
