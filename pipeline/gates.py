@@ -13,7 +13,7 @@ from pipeline.policy import InSegment, NotActivated, PAliveBelow, Policy, RiskAb
 from pipeline.quiet import quiet_until
 from pipeline.risk.model import silence_start
 from pipeline.state import Profile, UserState
-from pipeline.units import DAY
+from pipeline.units import DAY, HOUR
 from schemas.decision import Reason, Verdict
 from schemas.trigger import Gate
 
@@ -62,7 +62,7 @@ def judge(
     """Run all gates, as of the moment at which the message is due."""
     rule, policy, recall, profile = due.rule, context.policy, state.recall, state.profile
     step = rule.step(due.step)
-    moment = due.at + context.dark * 3_600_000
+    moment = due.at + context.dark * HOUR
     deadline = moment if due.deadline is None else due.deadline
     live = rule.mode == "live"
     ruling = Ruling(due, step)
@@ -119,7 +119,7 @@ def _condition(state: UserState, due: Due, context: Context) -> list[Gate]:
     if isinstance(when, Silence):
         return [Gate("silence_days", round(silence, 3), round(when.after / DAY, 3), True)]
     if isinstance(when, NotActivated):
-        age = (due.at - activity.first + activity.dark_first * 3_600_000) / DAY
+        age = (due.at - activity.first + activity.dark_first * HOUR) / DAY
         return [Gate("age_days", round(age, 3), round(when.after / DAY, 3), True)]
     if isinstance(when, InSegment):
         return [Gate("segment", when.segment, when.segment, True)]
