@@ -28,7 +28,7 @@ from pipeline.lifecycle import STAGES
 from pipeline.money import EXPONENTS
 from pipeline.partition import Partition
 from pipeline.position import CORE_VERSION, Counts
-from pipeline.reports.calibration import by_model, together, waiting
+from pipeline.reports.calibration import by_model, over, ripe, together
 from pipeline.state import STATE_VERSION
 from pipeline.sums import CALIBRATION, DECISIONS, OUTCOMES, RISK, SEGMENTS, STAGE
 from pipeline.sums.calibration import CAME, PERCENT, SILENT
@@ -320,10 +320,11 @@ def _scores(cores: list[Partition]) -> Iterator[Metric]:
     for core in cores:
         version = core.position.model[:12]
         known = list(core.cells.values.items()) if version else []
-        mine = ((dims, cell) for (name, dims), cell in known if name == CALIBRATION.name and dims[1] == version)
-        for _, days in by_model(mine):
-            ripe = [(day, bands) for day, bands in days if not waiting(bands)]
-            for band, cell in together(bands for day, bands in ripe if day > ripe[-1][0] - _SCORED_DAYS).items():
+        scored = [(dims, cell) for (name, dims), cell in known if name == CALIBRATION.name]
+        end = over(scored)
+        for _, days in by_model((dims, cell) for dims, cell in scored if dims[1] == version):
+            recent = [(day, bands) for day, bands in days if day >= end - _SCORED_DAYS]
+            for band, cell in together(ripe(recent, end)).items():
                 seen[version, band, "silent"] += cell[SILENT]
                 seen[version, band, "came"] += cell[CAME]
                 foretold[version, band] += cell[PERCENT]

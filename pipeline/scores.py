@@ -55,4 +55,4 @@ def _resolve(state: UserState, check: Check, field: int, facts: list[Fact]) -> N
 
 
 def _cell(check: Check) -> tuple[int, str, str]:
-    return check.at // DAY, check.model, band_of(check.percent)
+    return matures_at(check) // DAY, check.model, band_of(check.percent)

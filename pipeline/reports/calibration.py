@@ -1,7 +1,8 @@
 """Calibration: whether what the churn model foretold is what came, by model version.
 
-Read are days of which every score is resolved: before that, who came is known and who stayed silent is not, and a
-figure over all would flatter nobody. Everything is from bands of five percent.
+Read are the scores whose horizon ended on a day that is over: of a later one who came is known already, and who stays
+silent is not. A day is over if there are silent ones of a later day, since silence is known at the horizon's end only;
+that this depends on another day's users keeps it from choosing among its own. Everything is from bands of five percent.
 """
 
 from collections.abc import Iterable, Iterator
@@ -65,6 +66,16 @@ def by_model(cells: Iterable[tuple[tuple[str | int, ...], list[int]]]) -> Iterat
         yield model, sorted(days.items())
 
 
+def over(cells: Iterable[tuple[tuple[str | int, ...], list[int]]]) -> int:
+    """Days before this one are over, in all partitions that have come so far; 0: none is."""
+    return max((int(dims[0]) for dims, cell in cells if cell[SILENT]), default=0)
+
+
+def ripe(days: Iterable[tuple[int, Bands]], end: int) -> list[Bands]:
+    """Those before `end` (of `over`) of which nothing waits, in a partition that is behind."""
+    return [bands for day, bands in days if day < end and not waiting(bands)]
+
+
 def waiting(bands: Bands) -> int:
     """Scores of which nobody knows yet."""
     return sum(cell[TOLD] - cell[SILENT] - cell[CAME] - cell[LOST] for cell in bands.values())
@@ -125,14 +136,15 @@ def _digits(figure: float) -> str:
 
 def _make(cells: Cells, span: Span) -> Table:
     rows: list[tuple[Value, ...]] = []
+    end = over(cells_of(cells, SUM, Span()))
     for model, days in by_model(cells_of(cells, SUM, span)):
         whole = together(bands for _, bands in days)
-        ripe = [bands for _, bands in days if not waiting(bands)]
-        found = fit(together(ripe))
+        known = ripe(days, end)
+        found = fit(together(known))
         resolved = found or Fit(0, 0.0, 0.0, 0.0, 0.0, None)
         rows.append(
             (
-                *(model, resolved.verdict, says(found), says(found, "zh"), len(ripe), resolved.scores, waiting(whole)),
+                *(model, resolved.verdict, says(found), says(found, "zh"), len(known), resolved.scores, waiting(whole)),
                 sum(cell[LOST] for cell in whole.values()),
                 *(_rounded(each) if found else None for each in resolved[1:]),
             )

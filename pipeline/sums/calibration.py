@@ -1,5 +1,5 @@
-"""Day x model x band of the foretold risk: how many scores were told, and what followed. `day`: of the telling, in
-effective time; every score of a day is told, and then silent, came or lost (its user was erased), or waits.
+"""Day x model x band of the foretold risk: how many scores were told, and what followed. `day`: on which the horizon
+ends, in effective time; every score is told, and then silent, came or lost (its user was erased), or waits.
 """
 
 from typing import Final

@@ -91,7 +91,7 @@ def exposed() -> Mapping[str, set[str]]:
     metrics.assigned(1, seconds=0.1, rows=0, lag=0, core=live)
     model = Recency(DAY, 0.0, 0.0, 1.0).to_json()
     text = POLICY + "segments: [{id: quiet, where: {silence_days: {at_least: 3}}}]\n"
-    scored_log = history(adopt_model(model), event(at(0)), ticks(at(0), at(20)), policy=text)
+    scored_log = history(adopt_model(model), event(at(0)), ticks(at(0), at(40)), policy=text)
     scored = fold(scored_log, text, extra=models(model)).partition
     metrics.assigned(2, seconds=0.1, rows=0, lag=0, core=scored)
     found = {**OF_PROMETHEUS, "rekindle:dormant_users:sum": set[str]()}

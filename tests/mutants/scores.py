@@ -80,11 +80,18 @@ MODELS: Final = (
         "test_scores.py::test_whoever_comes_back_before_the_clock_is_not_scored",
     ),
     _rule(
-        "a day is judged when nothing of it waits",
+        "scores are judged when nothing of their day waits",
         "pipeline/reports/calibration.py",
-        "ripe = [bands for _, bands in days if not waiting(bands)]",
-        "ripe = [bands for _, bands in days]",
+        "if day < end and not waiting(bands)",
+        "if day < end",
         "test_calibration_report.py::test_a_day_counts_when_nothing_of_it_waits",
+    ),
+    _rule(
+        "scores are judged when their day is over",
+        "pipeline/reports/calibration.py",
+        "if day < end and not waiting(bands)",
+        "if not waiting(bands)",
+        "test_calibration_report.py::test_a_day_counts_when_it_is_over",
     ),
     # ---- budgets
     _rule(

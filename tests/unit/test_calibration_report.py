@@ -12,9 +12,13 @@ from pipeline.sums.calibration import band_of
 REPORT = REGISTRY["calibration"]
 
 
-def cells(*days: dict[int, tuple[int, int]], lost: int = 0, waits: int = 0) -> dict[tuple[str, Dims], list[int]]:
-    """Of each day from 10 on: percent -> how many were silent and came. `waits` of the last day's are open."""
-    found: dict[tuple[str, Dims], list[int]] = {}
+def cells(
+    *days: dict[int, tuple[int, int]], lost: int = 0, waits: int = 0, now: int = 99
+) -> dict[tuple[str, Dims], list[int]]:
+    """Of each day from 10 on: percent -> how many were silent and came. `waits` of the last day's are open. On day
+    `now` a score of another model turned out to be silent.
+    """
+    found: dict[tuple[str, Dims], list[int]] = {("calibration", (now, "z", "00")): [1, 1, 0, 0, 4]}
     for day, told in enumerate(days, start=10):
         open_ = waits if day == 9 + len(days) else 0
         for percent, (silent, came) in told.items():
@@ -25,8 +29,8 @@ def cells(*days: dict[int, tuple[int, int]], lost: int = 0, waits: int = 0) -> d
 
 def row(found: dict[tuple[str, Dims], list[int]]) -> dict[str, object]:
     table = REPORT.make(found, Span())
-    [only] = table.rows
-    return dict(zip(table.columns, only, strict=True))
+    [mine] = [each for each in table.rows if each[0] == "m"]
+    return dict(zip(table.columns, mine, strict=True))
 
 
 def test_figures_by_hand() -> None:
@@ -52,8 +56,16 @@ def test_verdicts(told: dict[int, tuple[int, int]], verdict: str) -> None:
     assert row(cells(told))["verdict"] == verdict
 
 
+def test_a_day_counts_when_it_is_over() -> None:
+    """Before that those who came are known, and those who stay silent are not."""
+    ripe, fresh = {80: (800, 200)}, {80: (0, 1_000)}
+    for now, days in ((10, 0), (11, 1), (12, 2)):
+        found = row(cells(ripe, fresh, now=now))
+        assert (found["days"], found["scores"]) == (days, 1_000 * days)
+
+
 def test_a_day_counts_when_nothing_of_it_waits() -> None:
-    """Before that only those who came are known."""
+    """In a partition that is behind."""
     ripe, fresh = {80: (800, 200)}, {80: (0, 300)}
     found = row(cells(ripe, fresh, waits=700))
     assert (found["days"], found["scores"], found["waiting"], found["silent"]) == (1, 1_000, 700, 0.8)
@@ -70,7 +82,16 @@ def test_the_lost_are_no_part_of_it() -> None:
 
 def test_versions_are_told_apart() -> None:
     found = cells({80: (800, 200)}) | {("calibration", (10, "a", "80")): [10, 1, 9, 0, 800]}
-    assert [(each[0], each[1]) for each in REPORT.make(found, Span()).rows] == [("a", "too_early"), ("m", "calibrated")]
+    told = [(each[0], each[1]) for each in REPORT.make(found, Span()).rows]
+    assert told == [("a", "too_early"), ("m", "calibrated"), ("z", "too_early")]
+
+
+def test_a_span_is_of_the_horizons_ends() -> None:
+    found = cells({80: (800, 200)}, {80: (500, 500)})
+    columns = REPORT.make(found, Span()).columns
+    for span, silent in ((Span(10, 10), 0.8), (Span(11, 11), 0.5), (Span(10, 11), 0.65)):
+        [mine] = REPORT.make(found, span).rows
+        assert mine[columns.index("silent")] == silent
 
 
 def test_the_area_is_that_of_the_bands() -> None:
@@ -106,7 +127,7 @@ def test_a_model_without_fault_is_called_so() -> None:
             sum_ = REPORT.sums[0]
             whole.add([(sum_, name, 0, silent + came), (sum_, name, 1, silent), (sum_, name, 2, came)])
             whole.add([(sum_, name, 4, percent * (silent + came))])
-        wrong += int(row(whole.values)["verdict"] != "calibrated")
+        wrong += int(row(whole.values | {("calibration", (11, "z", "00")): [1, 1, 0, 0, 4]})["verdict"] != "calibrated")
     assert wrong == 0
 
 
@@ -117,7 +138,7 @@ def test_people_read_lines() -> None:
     ]
     lines = REPORT.tell(REPORT.make(cells({20: (150, 850), 80: (700, 300)}, lost=2), Span()))
     assert lines[0] == "model m"
-    assert lines[2:] == [
+    assert lines[2:5] == [
         "  scores    2,000 resolved, of 1 day; 0 wait, 4 lost with their user",
         "  silent    .500 foretold, .425 seen",
         "  error     ECE .075, of which chance alone would make .010; AUC .781",

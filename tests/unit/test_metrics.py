@@ -172,12 +172,14 @@ def test_scores_are_those_of_the_adopted_model_and_of_days_that_are_over() -> No
         return watched.samples
 
     version = sha256(bodies[0]).hexdigest()[:12]
-    samples = go_on(ticks(at(14, 5), at(20)))
-    assert samples["rekindle_scores", "90", version, "silent"] == 1
+    assert not [key for key in go_on(ticks(at(14, 5), at(20))) if key[0].startswith("rekindle_scores")]
+    samples = go_on(ticks(at(20, 1), at(40)))  # since then others were silent to the end: their day was over
+    assert samples["rekindle_scores", "90", version, "silent"] == 2
     assert samples["rekindle_scores", "90", version, "came"] == 1
-    assert samples["rekindle_scores_foretold", "90", version] == 1.88
-    samples = go_on(ticks(at(21), at(40)), late, ticks(at(40), at(60)))
-    assert samples["rekindle_scores", "90", version, "silent"] == 2 + 1  # more than four weeks lie between
+    assert samples["rekindle_scores_foretold", "90", version] == pytest.approx(3 * 0.94)
+    samples = go_on(late, ticks(at(40), at(60)))
+    assert samples["rekindle_scores", "90", version, "silent"] == 1  # more than four weeks lie between
+    assert samples["rekindle_scores", "90", version, "came"] == 0
     assert not [key for key in go_on(adopt_model(bodies[1])) if key[0].startswith("rekindle_scores")]
 
 

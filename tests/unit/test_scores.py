@@ -64,7 +64,7 @@ def run(*entries: Entry | Sequence[Entry], policy: str = POLICY, bodies: Sequenc
 
 
 def scores(folded: Folded) -> list[tuple[int, str, str, dict[str, int]]]:
-    """(day since T0, model, band, the fields that are not 0)."""
+    """(day of the horizon's end since T0, model, band, the fields that are not 0)."""
     found = []
     for (name, dims), cell in sorted(folded.cells.items()):
         if name == "calibration":
@@ -79,18 +79,18 @@ def test_a_score_is_told_at_a_deadline_and_waits() -> None:
     check = folded.users["ann"].check
     assert check is not None
     assert (check.model, check.percent, check.at, check.horizon) == (VERSION, 67, at(1, 1), 2 * DAY)
-    assert scores(folded) == [(1, VERSION, "65", {"told": 1})]
+    assert scores(folded) == [(3, VERSION, "65", {"told": 1})]
 
 
 def test_silence_to_the_horizons_end_resolves_it_once_and_by_itself() -> None:
     folded = run(event(at(0)), ticks(at(0), at(3, 2)))
-    assert scores(folded) == [(1, VERSION, "65", {"told": 1})]
+    assert scores(folded) == [(3, VERSION, "65", {"told": 1})]
     folded = run(event(at(0)), ticks(at(0), at(3, 4)))
-    assert scores(folded) == [(1, VERSION, "65", {"told": 1, "silent": 1, "percent": 67})]
+    assert scores(folded) == [(3, VERSION, "65", {"told": 1, "silent": 1, "percent": 67})]
     assert folded.users["ann"].check is None
     later = run(event(at(0)), ticks(at(0), at(40)))  # dormancy tells another one; after that nothing is due
     assert scores(later)[0] == scores(folded)[0]
-    assert scores(later)[1:] == [(4, VERSION, "80", {"told": 1, "silent": 1, "percent": 83})]
+    assert scores(later)[1:] == [(6, VERSION, "80", {"told": 1, "silent": 1, "percent": 83})]
     assert later.users["ann"].wake == 0xFFFFFFFF
 
 
@@ -99,14 +99,14 @@ def test_the_first_activity_after_it_resolves_it(hours: int, field: str) -> None
     back = at(1, hours) + (1 if hours == 1 else 0)
     folded = run(event(at(0)), ticks(at(0), max(at(1, 2), back)), event(back), event(back + 1))
     assert folded.users["ann"].check is None
-    assert scores(folded)[0] == (1, VERSION, "65", {"told": 1, field: 1, "percent": 67})
+    assert scores(folded)[0] == (3, VERSION, "65", {"told": 1, field: 1, "percent": 67})
 
 
 def test_an_activity_of_before_the_score_leaves_it() -> None:
     late = event(at(0, 23), id="late")
     folded = run(event(at(0)), ticks(at(0), at(1, 3)), late)
     assert folded.counts["late"] == 1
-    assert scores(folded) == [(1, VERSION, "65", {"told": 1})]
+    assert scores(folded) == [(3, VERSION, "65", {"told": 1})]
     folded = run(event(at(0)), ticks(at(0), at(1, 3)), late, ticks(at(1, 4), at(3, 4)))
     assert scores(folded)[0][3] == {"told": 1, "silent": 1, "percent": 67}
 
@@ -116,12 +116,12 @@ def test_a_late_activity_of_before_the_score_does_not_put_its_end_off() -> None:
     folded = run(
         event(at(0)), ticks(at(0), at(14, 3)), event(at(13, 23), id="late"), ticks(at(14, 4), at(16, 4)), policy=slow
     )
-    assert scores(folded) == [(14, VERSION, "90", {"told": 1, "silent": 1, "percent": 94})]
+    assert scores(folded) == [(16, VERSION, "90", {"told": 1, "silent": 1, "percent": 94})]
 
 
 def test_what_is_no_activity_resolves_nothing() -> None:
     folded = run(event(at(0)), ticks(at(0), at(1, 3)), event(at(1, 4), name="Email Delivered"))
-    assert scores(folded) == [(1, VERSION, "65", {"told": 1})]
+    assert scores(folded) == [(3, VERSION, "65", {"told": 1})]
 
 
 def test_dark_time_does_not_count() -> None:
@@ -159,19 +159,19 @@ def test_another_model_leaves_what_waits_to_the_one_that_told_it() -> None:
         event(at(0)), ticks(at(0), at(1, 3)), adopt_model(other), ticks(at(1, 4), at(9)), bodies=(MODEL, other)
     )
     assert scores(folded) == [
-        (1, VERSION, "65", {"told": 1, "silent": 1, "percent": 67}),
-        (4, version, "95", {"told": 1, "silent": 1, "percent": 96}),
+        (3, VERSION, "65", {"told": 1, "silent": 1, "percent": 67}),
+        (5, version, "95", {"told": 1, "silent": 1, "percent": 96}),
     ]
 
 
 def test_the_end_of_a_model_leaves_what_waits() -> None:
     folded = run(event(at(0)), ticks(at(0), at(1, 3)), adopt_model(None), ticks(at(1, 4), at(9)))
-    assert scores(folded) == [(1, VERSION, "65", {"told": 1, "silent": 1, "percent": 67})]
+    assert scores(folded) == [(3, VERSION, "65", {"told": 1, "silent": 1, "percent": 67})]
 
 
 def test_a_score_of_somebody_who_is_erased_is_lost() -> None:
     folded = run(event(at(0)), ticks(at(0), at(1, 3)), event(at(1, 3), kind="delete"), ticks(at(1, 4), at(9)))
-    assert scores(folded) == [(1, VERSION, "65", {"told": 1, "lost": 1})]
+    assert scores(folded) == [(3, VERSION, "65", {"told": 1, "lost": 1})]
 
 
 def test_a_restart_changes_nothing() -> None:
