@@ -104,9 +104,17 @@ def event(
     return Entry(named, value, (), appended if appended is not None else time or 0)
 
 
-def order(time: int, user: str = "ann", revenue: Any = 25, currency: str | None = "USD", **more: Any) -> Entry:
+def order(
+    time: int,
+    user: str = "ann",
+    revenue: Any = 25,
+    currency: str | None = "USD",
+    products: Any = None,
+    **more: Any,
+) -> Entry:
     """An `Order Completed`."""
-    properties = {"revenue": revenue} | ({} if currency is None else {"currency": currency})
+    named = {"currency": currency, "products": products}
+    properties = {"revenue": revenue} | {name: value for name, value in named.items() if value is not None}
     return event(time, user, "Order Completed", properties=properties, **more)
 
 
@@ -215,6 +223,11 @@ def registry(*policies: str) -> dict[str, bytes]:
 def models(*bodies: bytes) -> dict[str, bytes]:
     """What a registry holds of these churn models."""
     return {f"model/{sha256(body).hexdigest()}": body for body in bodies}
+
+
+def leases(*bodies: bytes) -> dict[str, bytes]:
+    """What a registry holds of these leases of perks."""
+    return {f"lease/{sha256(body).hexdigest()}": body for body in bodies}
 
 
 @dataclass

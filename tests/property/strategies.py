@@ -1,19 +1,27 @@
 """Random logs. Few users, short spans, a coarse grid of times: so that returns, deadlines and duplicates meet."""
 
+from hashlib import sha256
 from typing import Any, Final
 
+import msgspec
 from hypothesis import strategies as st
 
 from pipeline.records import LogRecord
 from pipeline.units import DAY, HOUR, MINUTE
+from schemas.event import FEEDBACK_EVENTS
 from tests.builders import (
     Entry,
     adopt,
+    adopt_lease,
+    adopt_model,
     at,
     event,
     gap,
     hold,
+    leases,
     log,
+    milliseconds,
+    models,
     now,
     order,
     pause,
@@ -23,53 +31,20 @@ from tests.builders import (
     resume,
     tick,
 )
+from tests.property.policies import CALM, DENSE, LEASES, MODELS, POLICIES, RISKY
 
-CALM: Final = """
-version: 1
-mode: live
-salt: calm
-lifecycle: {new_for: 1d, at_risk: 12h, dormant: 2d, returned_for: 1d}
-activation: {event: Order Completed, within: 1d}
-currency: {reporting: USD, rates: {EUR: 1.08}}
-source_guard: {dark_below: 0}
-channels: [{name: letters, source: newsletter}]
-consent: {email: {basis: opt_out, trait: email}, push: {basis: opt_out, trait: push}}
-rules:
-  - {id: early, when: {silence: 1d}, channel: email, holdout: 0, expires_after: 6h, cooldown: 3d, goal: {within: 2d}}
-  - {id: late, when: {silence: 2d}, channel: push, holdout: 0.5, expires_after: 1d, cooldown: 3d,
-     goal: {event: Order Completed, within: 1d}}
-"""
-
-RISKY: Final = """
-version: 1
-mode: shadow
-salt: risky
-time: {lateness: 2h, skew: 30m}
-lifecycle: {new_for: 2d, at_risk: 1d, dormant: 3d, returned_for: 12h}
-risk: {model: mbg, r: 0.5, alpha: 1.5, a: 0.9, b: 1.6, unit: 1d}
-source_guard: {dark_below: 0}
-consent: {email: {basis: opt_out, trait: email}}
-rules:
-  - id: fading
-    mode: live
-    when: {p_alive_below: 0.5, min_silence: 6h, min_active_days: 2}
-    holdout: 0.3
-    expires_after: 2d
-    cooldown: 1d
-    goal: {within: 1d}
-  - {id: tried, when: {silence: 1d}, goal: {within: 1d}}
-  - {id: last-call, mode: live, when: {silence: 8d}, cooldown: 1d, goal: {within: 1d}}
-"""
-
-WARY: Final = CALM.replace("dark_below: 0}", "min_expected: 1, dark_below: 0.5}").replace("salt: calm", "salt: wary")
-
-POLICIES: Final = (CALM, RISKY, WARY)
-REGISTRY: Final = registry(*POLICIES)
+REGISTRY: Final = registry(*POLICIES) | leases(*LEASES) | models(*MODELS)
 
 USERS: Final = ("u0", "u1", "u2", "u3", "v0")
 VISITORS: Final = ("v0", "v1")
+RULES: Final = ("early", "late", "hello", "fading")
+# New year; two days before Europe's clocks go forward, a day before they go back; before those of Lord Howe do.
+STARTS: Final = (at(0), at(0), at(0), at(88), at(299), at(95, 12), at(277, 6))
 SOURCES: Final = (None, None, "google", "newsletter", "facebook")
-STEPS: Final = (0, 0, 10 * MINUTE, 40 * MINUTE, HOUR, 5 * HOUR, 11 * HOUR, DAY, 2 * DAY, 3 * DAY, 8 * DAY, 31 * DAY)
+STEPS: Final = (
+    *(0, 0, 10 * MINUTE, 40 * MINUTE, HOUR, 2 * HOUR, 5 * HOUR, 9 * HOUR, 11 * HOUR),
+    *(DAY, 2 * DAY, 3 * DAY, 8 * DAY, 31 * DAY),
+)
 OFFSETS: Final = (
     0,
     0,
@@ -105,11 +80,30 @@ _traits = st.fixed_dictionaries(
     {},
     optional={
         "unsubscribed": st.booleans(),
-        "consent": st.dictionaries(simple(("email", "push")), st.booleans(), max_size=2),
-        "timezone": simple(("Europe/Berlin", "Asia/Tokyo")),
+        "consent": st.dictionaries(simple(("email", "push", "phone")), st.booleans(), max_size=3),
+        "timezone": simple(("Europe/Berlin", "Asia/Tokyo", "America/St_Johns", "Nowhere/Land")),
         "first_touch": st.fixed_dictionaries({"source": simple(("google", "newsletter"))}),
     },
 )
+_products = st.none() | st.lists(
+    st.fixed_dictionaries({}, optional={"product_id": st.integers(0, 11), "sku": simple(("s1", "s2"))}), max_size=6
+)
+
+
+@st.composite
+def _feedback(draw: Any, sent: list[Entry], clock: int, number: int) -> Entry:
+    """What is reported of a message that may have been sent because of the silence after one of these events."""
+    begun = draw(simple(sent))
+    user, start = (begun.key or b"").decode(), milliseconds(msgspec.json.decode(begun.value or b"")["timestamp"])
+    name = "\x1f".join(("default", user, draw(simple(RULES)), str(start), str(draw(simple((0, 0, 1, 2, 3))))))
+    return event(
+        clock + draw(simple(OFFSETS[:7])),
+        user,
+        draw(simple(tuple(FEEDBACK_EVENTS))),
+        id=f"m{number}",
+        appended=clock,
+        properties=draw(simple(({"trigger_id": sha256(name.encode()).hexdigest()[:32]},) * 7 + ({"trigger_id": 1},))),
+    )
 
 
 @st.composite
@@ -134,7 +128,7 @@ def _happening(draw: Any, time: int, appended: int, number: int, *, backfill: bo
             return event(time, user, source=source, **common)
         case "order":
             currency = draw(simple(("USD", "EUR", "JPY", None)))
-            return order(time, user, draw(simple((25, "19.99", 0))), currency, source=source, **common)
+            return order(time, user, draw(simple((25, "19.99", 0))), currency, draw(_products), source=source, **common)
         case "identify":
             return event(time, user, kind="identify", traits=draw(_traits), **common)
         case "anonymous":
@@ -163,20 +157,24 @@ def _erased(draw: Any, sent: list[Entry], clock: int, number: int) -> list[Entry
 def logs(draw: Any, *, live: bool | None = None, policies: tuple[str, ...] = POLICIES) -> list[LogRecord]:
     """Any log of one partition: late, early, repeated, backfilled, poisoned and controlled."""
     live = draw(st.booleans()) if live is None else live
-    clock = at(0)
+    clock = draw(simple(STARTS))
     entries = _beginning(draw, clock, policies, live=live)
     sent: list[Entry] = []
     for number in range(draw(st.integers(5, 30))):
         step = draw(simple(STEPS))
         entries += _ticks(draw, clock, step, live=live)
         clock += step
-        match draw(simple(("event",) * 12 + ("again", "poison", "control", "erased"))):
+        match draw(
+            simple(("event",) * 12 + ("again", "poison", "control", "control", "feedback", "feedback", "erased"))
+        ):
             case "again" if sent:
                 entries.append(draw(simple(sent[-8:]))._replace(appended=clock))
             case "poison":
                 entries.append(draw(simple(POISON))._replace(appended=clock))
             case "erased" if sent:  # and then what is known of them is imported again, as history or as it came
                 entries += draw(_erased(sent[-8:], clock, number))
+            case "feedback" if sent:
+                entries.append(draw(_feedback(sent[-12:], clock, number)))
             case "control":
                 entries.append(draw(simple(_controls(clock, policies))))
             case _:
@@ -192,8 +190,8 @@ def ordered_logs(draw: Any) -> list[LogRecord]:
     No duplicates, nothing late or backfilled, control messages right after a tick; the source guard abstains.
     """
     live = draw(st.booleans())
-    calm = (CALM, RISKY)
-    clock = ticked = at(0)
+    calm = (CALM, RISKY, DENSE)
+    clock = ticked = draw(simple(STARTS))
     entries = _beginning(draw, clock, calm, live=live)
     for number in range(draw(st.integers(5, 40))):
         step = draw(simple(STEPS))
@@ -202,9 +200,8 @@ def ordered_logs(draw: Any) -> list[LogRecord]:
             ticked = clock + step
         clock += step
         if ticked == clock and draw(simple((False,) * 9 + (True,))):
-            entries.append(
-                draw(simple((adopt(CALM, clock), adopt(RISKY, clock), pause(), pause("early"), resume(), gap(1, 2))))
-            )
+            adopts = [*(adopt(policy, clock) for policy in calm), adopt_lease(LEASES[1], clock)]
+            entries.append(draw(simple((*adopts, pause(), pause("early"), resume(), gap(1, 2)))))
         else:
             entries.append(draw(_happening(clock, clock, number, backfill=False)))
     return log(entries, _ticks(draw, ticked, clock - ticked + draw(simple((3 * HOUR, 3 * DAY, 40 * DAY))), live=live))
@@ -212,6 +209,7 @@ def ordered_logs(draw: Any) -> list[LogRecord]:
 
 def _beginning(draw: Any, clock: int, policies: tuple[str, ...], *, live: bool) -> list[Entry]:
     adopts = [adopt(draw(simple(policies)), clock)] if draw(simple((True, True, True, False))) else []
+    adopts += [adopt_lease(LEASES[1], clock), adopt_model(MODELS[0], clock)] if draw(st.booleans()) else []
     return [*(() if live else (played(),)), *adopts, now(clock) if live else tick(clock)]
 
 
@@ -228,6 +226,8 @@ def _controls(clock: int, policies: tuple[str, ...]) -> tuple[Entry, ...]:
     adopts = tuple(adopt(policy, clock) for policy in policies)
     return (
         *adopts,
+        *(adopt_lease(lease, clock) for lease in LEASES),
+        *(adopt_model(model, clock) for model in (*MODELS, None)),
         hold(clock),
         release(clock),
         release(clock),

@@ -6,12 +6,14 @@ from hypothesis import given
 
 from pipeline.explain import RuleOutlook, context_of, explain, foresee
 from pipeline.records import LogRecord
+from pipeline.risk import from_json
 from pipeline.state import encode_row
 from pipeline.units import DAY, HOUR
 from schemas.codec import encode_json, rfc3339
 from schemas.decision import Decision
 from tests.builders import Entry, Folded, fold, log, now, release, tick
-from tests.property.strategies import CALM, REGISTRY, RISKY, logs
+from tests.property.policies import CALM, RISKY
+from tests.property.strategies import REGISTRY, logs
 
 _FURTHER = 20 * DAY
 
@@ -31,7 +33,7 @@ def _says_the_same(rules: Sequence[RuleOutlook], foretold: Sequence[Decision]) -
         decision = first.get(rule.rule)
         assert (rule.status == "pending") == (decision is not None)
         if decision is not None:
-            assert rule.deadline == decision.time
+            assert rule.deadline == decision.data.episode.entered_at
             assert rule.foretold == decision.data.decision
             assert rule.reasons == decision.data.reasons
             assert [gate.words for gate in rule.then if not gate.passed] == rule.why_not or decision.data.experiment
@@ -44,7 +46,9 @@ def test_what_is_foretold_is_what_is_decided(records: list[LogRecord]) -> None:
     offset = records[-1].offset + 1
     folded.feed(log(release(appended), start=offset))  # the source speaks, as far as anybody knows
     partition = folded.partition
-    context = context_of(partition.position, partition.guard, partition.policy, "default")
+    body = REGISTRY.get(f"model/{partition.position.model}")
+    model = None if body is None else from_json(body)
+    context = context_of(partition.position, partition.guard, partition.policy, "default", model)
     foretold: dict[str, list[Decision]] = {}
     for user, state in folded.users.items():
         before = encode_row(state)

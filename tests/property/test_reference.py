@@ -9,7 +9,8 @@ from pipeline.play import control_record, play
 from pipeline.records import LogRecord
 from tests.builders import digest, registry
 from tests.property.histories import cdnow, needs_cdnow
-from tests.property.strategies import CALM, REGISTRY, logs
+from tests.property.policies import CALM
+from tests.property.strategies import REGISTRY, logs
 from tests.reference.agreement import check
 
 

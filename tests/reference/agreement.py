@@ -9,7 +9,7 @@ import msgspec
 from pipeline.erasure import decode_mark
 from pipeline.lifecycle import STAGES
 from pipeline.records import LogRecord
-from pipeline.state import UserState
+from pipeline.state import Recall, UserState
 from pipeline.sums import REGISTRY as SUMS
 from tests.builders import Folded, fold, milliseconds
 from tests.reference.naive import Naive
@@ -47,15 +47,37 @@ def _naive_deadletters(naive: Naive) -> list[tuple[int, str]]:
     return naive.deadletters
 
 
-def _core_decisions(core: Folded) -> list[tuple[Any, ...]]:
-    return [
-        (m["subject"], d["rule_id"], milliseconds(m["time"]), d["decision"], d["reasons"], d["trigger_id"])
-        for m in core.messages("decisions")
-        for d in [m["data"]]
-    ]
+def _core_decisions(core: Folded) -> list[dict[str, Any]]:
+    return [_decision(m) for m in core.messages("decisions")]
 
 
-def _naive_decisions(naive: Naive) -> list[tuple[Any, ...]]:
+def _decision(message: dict[str, Any]) -> dict[str, Any]:
+    data = message["data"]
+    episode, content, perk, drawn = data["episode"], data["content"], data["perk"], data["experiment"]
+    return {
+        "user": message["subject"],
+        "rule": data["rule_id"],
+        "time": milliseconds(message["time"]),
+        **{k: data[k] for k in ("step", "decision", "reasons", "trigger_id", "channel", "lifecycle")},
+        "template": data["template_id"],
+        "next_eligible_at": milliseconds(data["next_eligible_at"]),
+        "expires_at": milliseconds(data["expires_at"]),
+        "episode": (milliseconds(episode["start"]), milliseconds(episode["entered_at"])),
+        "content": (content["feature_id"], content["items"]) if content else None,
+        "perk": (perk["id"], perk["reserved"]) if perk else None,
+        "experiment": (drawn["salt"], round(drawn["share"], 9), drawn["arm"]) if drawn else None,
+    }
+
+
+def _core_triggers(core: Folded) -> list[str]:
+    return [trigger["id"] for trigger in core.triggers]
+
+
+def _naive_triggers(naive: Naive) -> list[str]:
+    return [decision["trigger_id"] for decision in naive.decisions if decision["decision"] == "send"]
+
+
+def _naive_decisions(naive: Naive) -> list[dict[str, Any]]:
     return naive.decisions
 
 
@@ -71,6 +93,21 @@ def _core_outcomes(core: Folded) -> list[tuple[Any, ...]]:
 
 def _naive_outcomes(naive: Naive) -> list[tuple[Any, ...]]:
     return naive.outcomes
+
+
+def _core_groups(core: Folded) -> list[tuple[Any, ...]]:
+    return [
+        (
+            *(m["subject"], d["kind"], d["change"], d["segment"], milliseconds(m["time"]), milliseconds(d["since"])),
+            *(d["tier"], m["id"]),
+        )
+        for m in core.messages("segments")
+        for d in [m["data"]]
+    ]
+
+
+def _naive_groups(naive: Naive) -> list[tuple[Any, ...]]:
+    return naive.groups
 
 
 def _core_certificates(core: Folded) -> list[tuple[str, int, int]]:
@@ -106,24 +143,47 @@ def _core_users(core: Folded) -> dict[tuple[str, str], Any]:
 
 
 def plain_user(state: UserState) -> dict[str, Any]:
-    activity, journey, recall, profile = state.activity, state.journey, state.recall, state.profile
+    activity, journey, profile, bought = state.activity, state.journey, state.profile, state.orders
+    recall = state.recall or Recall()
     return {
         "stage": (state.known, STAGES[state.stage], state.since, state.risk),
         "activity": (activity.first, activity.last, activity.days, activity.ring, activity.dark, activity.last_id),
         "decayed": tuple(round(c, 9) for c in (activity.c7, activity.c30, activity.c90)),
-        "orders": (activity.order_day, activity.activated),
+        "activated": (activity.order_day, activity.activated),
         "touch": ((journey.first_at, journey.first), (journey.last_at, journey.last))
         if journey.touches
         else (None, None),
-        "episode": recall.episode if recall else 0,
-        "contact": (recall.rule, recall.trigger_id, recall.holdout, recall.decided_at)
-        if recall and recall.rule
+        "episode": recall.episode,
+        "contact": (
+            recall.rule,
+            recall.trigger_id,
+            recall.decided_at,
+            recall.window_end,
+            recall.returned_at,
+            recall.goal,
+        )
+        if recall.rule
         else None,
-        "profile": (profile.timezone, profile.locale, profile.unsubscribed, profile.consent)
+        "cells": _core_cells(recall),
+        "contacts": [(one.at, one.channel, one.trigger_id) for one in recall.contacts],
+        "pending": sorted((w.rule, w.step, w.episode, w.deadline, w.at, w.reasons) for w in recall.pending),
+        "drawn": recall.drawn,
+        "orders": (bought.count, bought.spent, bought.recent, sorted(bought.items)) if bought else (0, 0, [], []),
+        "profile": (profile.timezone, profile.locale, profile.unsubscribed, profile.consent, profile.unreachable)
         if profile
-        else (None, None, False, {}),
+        else (None, None, False, {}, {}),
+        "score": (kept.model, kept.percent, kept.at, kept.at + kept.horizon) if (kept := state.check) else None,
+        "segments": {m.segment: m.since for m in state.groups.segments} if state.groups else {},
+        "tier": (state.groups.tier, state.groups.tier_since, state.groups.changes) if state.groups else ("", 0, 0),
         "seen": len(state.seen) // 12,
     }
+
+
+def _core_cells(recall: Recall) -> list[tuple[str, str, str, bool]]:
+    """Rule, stratum, arm, and whether it is the user's first contact there."""
+    arms = {False: "treatment", True: "holdout"}
+    found = [(recall.rule, recall.stratum, arms[recall.holdout], bool(recall.first & 1))] if recall.rule else []
+    return [*found, ("*", recall.program, arms[recall.withheld], bool(recall.first & 2))] if recall.program else found
 
 
 def _naive_users(naive: Naive) -> dict[tuple[str, str], Any]:
@@ -136,14 +196,27 @@ def _naive_user(user: User) -> dict[str, Any]:
         "stage": (user.known, user.stage, user.since, user.risk),
         "activity": (user.first, user.last, user.days, user.ring, user.dark, user.last_id),
         "decayed": tuple(round(c, 9) for c in user.decayed) if user.days else (0.0, 0.0, 0.0),
-        "orders": (user.order_day, user.activated),
+        "activated": (user.order_day, user.activated),
         "touch": (user.first_touch, user.last_touch),
         "episode": user.episode,
-        "contact": (contact["rule"], contact["id"], contact["arm"] == "holdout", contact["at"]) if contact else None,
+        "contact": (contact.rule, contact.id, contact.at, contact.end * contact.open, contact.back or 0, contact.goal)
+        if contact
+        else None,
+        "cells": [(*cell, cell in contact.first) for cell in contact.cells] if contact else [],
+        "contacts": [(one.at, one.channel, one.id) for one in user.sent],
+        "pending": sorted((w.rule, w.step, w.episode, w.deadline, w.at, w.reasons) for w in user.waiting),
+        "drawn": user.drawn,
+        "orders": (
+            *(user.orders, user.spent, [(day, *sums) for day, sums in user.order_days.items()]),
+            sorted((item, *times) for item, times in user.items.items()),
+        ),
         "profile": (
             *(profile.get("timezone"), profile.get("locale"), profile.get("unsubscribed", False)),
-            profile.get("consent", {}),
+            *(profile.get("consent", {}), user.unreachable),
         ),
+        "score": (kept.model, kept.percent, kept.at, kept.until) if (kept := user.score) else None,
+        "segments": user.segments,
+        "tier": (user.tier, user.tier_since, user.changes),
         "seen": len(user.seen),
     }
 
@@ -172,7 +245,9 @@ def _naive_counts(naive: Naive) -> dict[str, int]:
 _PARTS: tuple[tuple[str, Any, Any], ...] = (
     ("deadletters", _core_deadletters, _naive_deadletters),
     ("decisions", _core_decisions, _naive_decisions),
+    ("triggers", _core_triggers, _naive_triggers),
     ("outcomes", _core_outcomes, _naive_outcomes),
+    ("segments", _core_groups, _naive_groups),
     ("certificates", _core_certificates, _naive_certificates),
     ("marks", _core_marks, _naive_marks),
     ("users", _core_users, _naive_users),

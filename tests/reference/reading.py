@@ -7,8 +7,9 @@ import msgspec
 from pipeline.money import MoneyError, minor_units, to_reporting
 from pipeline.policy import Policy
 from pipeline.records import LogRecord
-from schemas.codec import DECODE_ERRORS, decode_event, decode_order, decode_traits
+from schemas.codec import DECODE_ERRORS, decode_event, decode_feedback, decode_order, decode_products, decode_traits
 from schemas.event import (
+    FEEDBACK_EVENTS,
     HOPELESS_IDS,
     MAX_BYTES,
     PASSIVE_EVENTS,
@@ -20,6 +21,7 @@ from schemas.event import (
 )
 
 HOUR: Final = 3_600_000
+DAY: Final = 24 * HOUR
 YEAR_1990: Final = 631_152_000_000
 
 
@@ -28,13 +30,24 @@ class Refused(Exception):
 
 
 class Admitted(NamedTuple):
-    """An event, of whom, when (ms), and an order's worth in the reporting currency (None: no order; -1: no rate)."""
+    """An event, of whom, when (ms); an order's worth in the reporting currency (None: no order; -1: no rate), items."""
 
     event: Event
     key: str
     time: int
     order: int | None
     traits: Traits | None
+    items: tuple[str, ...] = ()
+
+    @property
+    def feedback(self) -> tuple[str, str] | None:
+        """Kind and trigger."""
+        kind = FEEDBACK_EVENTS.get(self.event.event or "") if self.event.type == "track" else None
+        try:
+            told = decode_feedback(self.event.properties) if kind and bytes(self.event.properties) else None
+        except DECODE_ERRORS:
+            return None
+        return (kind, told.trigger_id) if kind and told is not None and told.trigger_id is not None else None
 
     @property
     def backfill(self) -> bool:
@@ -89,18 +102,20 @@ def admit(record: LogRecord, policy: Policy, now: int | None, *, live: bool) -> 
         raise Refused("wrong_type")
     order: int | None = None
     traits: Traits | None = None
+    items: tuple[str, ...] = ()
     try:
         if event.type == "identify" and bytes(event.traits):
             traits = decode_traits(event.traits)
         if event.type == "track" and event.event in policy.orders:
             order = order_of(event, policy)
+            items = items_of(event) if policy.shows_items else ()
     except DECODE_ERRORS:
         raise Refused("wrong_type") from None
     if event.type in ("delete", "alias") and event.userId is None:
         raise Refused("bad_id")
     if now is None or time > now + policy.skew:
         raise Refused("time_in_future")
-    return Admitted(event, key, time, order, traits)
+    return Admitted(event, key, time, order, traits, items)
 
 
 def order_of(event: Event, policy: Policy) -> int:
@@ -113,3 +128,11 @@ def order_of(event: Event, policy: Policy) -> int:
     except MoneyError as error:
         raise Refused(error.reason) from None
     return -1 if worth is None else worth
+
+
+def items_of(event: Event) -> tuple[str, ...]:
+    """Of the first 32 products, each once."""
+    found = decode_order(event.properties) if bytes(event.properties) else None
+    products = decode_products(found.products) if found is not None and bytes(found.products) else None
+    names = [one.sku if one.product_id is None else one.product_id for one in (products or [])[:32]]
+    return tuple(dict.fromkeys(str(name)[:128] for name in names if name is not None and name != ""))
