@@ -9,6 +9,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from pipeline.case import case_of
 from pipeline.context import Context, Due, Transition
 from pipeline.deadlines import NEVER
 from pipeline.gates import judge, p_alive
@@ -226,7 +227,7 @@ def _gates_now(user: str, state: UserState, context: Context, moment: int, rule:
     at = moment - context.dark * HOUR
     current = msgspec.structs.replace(context, clock=min(context.clock, moment))
     copy, due = decode_row(encode_row(state)), Due(at, 0, rule, state.activity.last)
-    found = judge(user, copy, due, current, effects, revealed_by="clock").explain
+    found = judge(case_of(user, copy, due, current, effects, "clock")).explain
     for gate in found:
         if gate.feature == "p_alive":
             gate.passed = p_alive(state, at, context.policy) < float(gate.threshold or 0)

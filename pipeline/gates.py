@@ -6,8 +6,9 @@ the decision wait, if nothing else stands in the way. A gate that can't be evalu
 
 from functools import lru_cache
 
+from pipeline.case import Case
 from pipeline.contacts import caps
-from pipeline.context import EVERY_RULE, Context, Due, RevealedBy, Transition
+from pipeline.context import EVERY_RULE, Context, Due, Transition
 from pipeline.perks import slot_of
 from pipeline.policy import InSegment, NotActivated, PAliveBelow, Policy, RiskAbove, Silence, Step
 from pipeline.quiet import quiet_until
@@ -56,22 +57,18 @@ def _yes_or_no(feature: str, ok: bool) -> Gate:
     return Gate(feature, "yes" if ok else "no", "yes", ok)
 
 
-def judge(
-    user: str, state: UserState, due: Due, context: Context, effects: Transition, *, revealed_by: RevealedBy
-) -> Ruling:
+def judge(case: Case) -> Ruling:
     """Run all gates, as of the moment at which the message is due."""
+    state, due, context, moment, step = case.state, case.due, case.context, case.moment, case.step
     rule, policy, recall, profile = due.rule, context.policy, state.recall, state.profile
-    step = rule.step(due.step)
-    moment = due.at + context.dark * HOUR
-    deadline = moment if due.deadline is None else due.deadline
     live = rule.mode == "live"
     ruling = Ruling(due, step)
     test, wait = ruling.test, ruling.wait
 
     ruling.explain.extend(_condition(state, due, context))
     if rule.kind == "recall":
-        test("still_silent", revealed_by == "clock", "returned", "returned")
-    in_time = context.clock < deadline + rule.expires_after
+        test("still_silent", case.revealed_by == "clock", "returned", "returned")
+    in_time = context.clock < case.deadline + rule.expires_after
     test("in_time", in_time, "suppressed" if due.is_retry else "stale", "expired")
     if rule.kind == "recall" and not due.step and not due.is_retry:
         taken = live and recall is not None and recall.episode == state.activity.last
@@ -95,20 +92,20 @@ def judge(
         until = quiet_until(moment, profile.timezone if profile else None, policy.quiet_hours)
         wait(_yes_or_no("not_quiet_hours", until is None), "quiet_hours", until or 0)
     if step.perk is not None and context.purse is not None:
-        room, cost = context.purse.room(step.perk, slot_of(user), effects.facts), policy.perks[step.perk].cost
+        room, cost = context.purse.room(step.perk, slot_of(case.user), case.effects.facts), policy.perks[step.perk].cost
         ruling.explain.append(Gate("budget", room, cost, room >= cost))
         if room < cost:
             ruling.verdict = ruling.verdict or "suppressed"
             ruling.reasons.append("budget_spent")
     test("live", live, "shadow", "shadow_mode")
     if rule.ceiling is not None and live:
-        mine_hourly = _used(rule.id, context, effects)
+        mine_hourly = _used(rule.id, context, case.effects)
         limit = -(-rule.ceiling // context.partitions)
         ruling.explain.append(Gate("ceiling", mine_hourly, limit, mine_hourly < limit))
         if mine_hourly >= limit and ruling.verdict is None and not ruling.until:
             ruling.verdict = "suppressed"
             ruling.reasons.append("ceiling")
-            effects.crossed.append(rule.id)
+            case.effects.crossed.append(rule.id)
     return ruling
 
 

@@ -1,6 +1,5 @@
 """What became of a contact: whether the user came back within its goal window, in either arm."""
 
-from collections.abc import Iterator
 from typing import Final
 
 import xxhash
@@ -29,19 +28,22 @@ def arm_name(*, holdout: bool) -> Arm:
     return "holdout" if holdout else "treatment"
 
 
-def cells(recall: Recall) -> Iterator[Dims]:
+def cells(recall: Recall) -> list[Dims]:
     """The cells in which the contact is counted: its rule's, and the one over all rules if there is a draw."""
     day = recall.decided_at // DAY
-    yield day, recall.rule, recall.stratum, arm_name(holdout=recall.holdout)
+    found: list[Dims] = [(day, recall.rule, recall.stratum, arm_name(holdout=recall.holdout))]
     if recall.program:
-        yield day, ALL_RULES, recall.program, arm_name(holdout=recall.withheld)
+        found.append((day, ALL_RULES, recall.program, arm_name(holdout=recall.withheld)))
+    return found
 
 
 def count(recall: Recall, facts: list[Fact], field: int, delta: int = 1) -> None:
     """Add to a field of the contact's cells; a user's first contact is a trial, too."""
-    facts.extend((OUTCOMES, cell, field, delta) for cell in cells(recall))
-    if field in _TRIED:
-        _try(recall, facts, _TRIED[field], delta)
+    tried = _TRIED.get(field)
+    for bit, cell in enumerate(cells(recall)):
+        facts.append((OUTCOMES, cell, field, delta))
+        if tried is not None and recall.first >> bit & 1:
+            facts.append((TRIALS, cell, tried, delta))
 
 
 def _try(recall: Recall, facts: list[Fact], field: int, delta: int) -> None:

@@ -4,11 +4,11 @@ A decision holds as of the moment at which it is due, never of when that was not
 `pipeline.gates`; the arm is drawn after all of them. What only time stands in the way of waits in the row.
 """
 
-from hashlib import sha256
 from typing import Any
 
 import xxhash
 
+from pipeline.case import Case, case_of
 from pipeline.contacts import remember
 from pipeline.context import Context, Due, RevealedBy, Transition
 from pipeline.gates import Ruling, judge
@@ -81,14 +81,9 @@ def waiting(state: UserState, context: Context) -> list[Due]:
     return found
 
 
-def trigger_id(tenant: str, user: str, rule: str, episode: int, step: int = 0) -> str:
-    """Fixed when the episode opens; independent of the rule's version and of the wall clock."""
-    return sha256("\x1f".join((tenant, user, rule, str(episode), str(step))).encode()).hexdigest()[:32]
-
-
 def draw_holdout(salt: str, user: str, rule: str, share: float) -> bool:
     """Sticky: the same user is in the same arm of a rule as long as salt and share stay."""
-    return _hash(f"{salt}\x1f{user}\x1f{rule}") < int(share * 2**64)
+    return share > 0 and _hash(f"{salt}\x1f{user}\x1f{rule}") < int(share * 2**64)
 
 
 def _hash(text: str) -> int:
@@ -100,33 +95,35 @@ def decide(
 ) -> None:
     """Decide one due message: by the clock, or by an event that shows that the moment has passed."""
     _forget(state, due)
-    rule = due.rule
-    moment = due.at + context.dark * HOUR
-    ruling = judge(user, state, due, context, effects, revealed_by=revealed_by)
-    expires = (moment if due.deadline is None else due.deadline) + rule.expires_after
+    rule, case = due.rule, case_of(user, state, due, context, effects, revealed_by)
+    ruling = judge(case)
+    waits = ruling.verdict is None and ruling.until
+    experiment, verdict = None, ruling.verdict
+    if verdict is None and not waits:
+        experiment, verdict = _draw(case, ruling)
     live = rule.mode == "live"
-    if ruling.verdict is None and ruling.until:
-        recall = state.recall = state.recall or Recall()
-        if live and rule.kind == "recall":
-            recall.episode = state.activity.last
-        deadline = moment if due.deadline is None else due.deadline
-        again = min(ruling.until, expires)
-        kept = Pending(rule.id, due.step, due.episode, deadline, again, [str(why) for why in ruling.reasons])
-        recall.pending = [*recall.pending, kept]
-        return
-    experiment = None
-    verdict = ruling.verdict
-    if verdict is None:
-        experiment, verdict = _draw(user, state, due, context, ruling)
-    if live and rule.kind == "recall" and verdict in {"send", "holdout", "suppressed"}:
+    if live and rule.kind == "recall" and (waits or verdict in {"send", "holdout", "suppressed"}):
         recall = state.recall = state.recall or Recall()
         recall.episode = state.activity.last
+    if verdict is None:
+        _postpone(case, ruling)
+        return
     if experiment is not None:
-        _contact(user, state, due, context, effects, ruling, holdout=verdict == "holdout")
+        _contact(case, ruling, experiment)
     goes_on = experiment is not None or (due.step and verdict == "suppressed")
     if due.step < len(rule.steps) and live and goes_on:
-        _next_step(state, due, moment)
-    _say(user, state, due, context, effects, ruling, verdict, experiment)
+        _next_step(case)
+    _say(case, ruling, verdict, experiment)
+
+
+def _postpone(case: Case, ruling: Ruling) -> None:
+    """Try again when the last of what stands in the way is over, at the latest when it expires."""
+    due = case.due
+    again = min(ruling.until, case.deadline + due.rule.expires_after)
+    recall = case.state.recall = case.state.recall or Recall()
+    reasons = [str(why) for why in ruling.reasons]
+    kept = Pending(due.rule.id, due.step, due.episode, case.deadline, again, reasons)
+    recall.pending = [*recall.pending, kept]
 
 
 def _forget(state: UserState, due: Due) -> None:
@@ -136,54 +133,49 @@ def _forget(state: UserState, due: Due) -> None:
         recall.pending = [p for p in recall.pending if (p.rule, p.step) != (due.rule.id, due.step)]
 
 
-def _draw(user: str, state: UserState, due: Due, context: Context, ruling: Ruling) -> tuple[Experiment, Verdict]:
+def _draw(case: Case, ruling: Ruling) -> tuple[Experiment, Verdict]:
     """The arm: of a contact's first message by hash, of the later ones as the first."""
-    rule, policy = due.rule, context.policy
+    rule, policy, recall = case.due.rule, case.context.policy, case.state.recall
     share = 1 - (1 - policy.holdout) * (1 - rule.holdout) if policy.holdout else rule.holdout
-    recall = state.recall
-    if due.step and recall is not None:
+    if case.due.step and recall is not None:
         withheld, holdout = recall.withheld, recall.holdout
     else:
-        withheld = draw_holdout(policy.salt, user, "*", policy.holdout)
-        holdout = withheld or draw_holdout(policy.salt, user, rule.id, rule.holdout)
+        withheld = draw_holdout(policy.salt, case.user, "*", policy.holdout)
+        holdout = withheld or draw_holdout(policy.salt, case.user, rule.id, rule.holdout)
     if withheld:
         ruling.reasons.append("global_holdout")
     return Experiment(policy.salt, share, arm_name(holdout=holdout)), "holdout" if holdout else "send"
 
 
-def _contact(  # noqa: PLR0917 - what a decision knows
-    user: str, state: UserState, due: Due, context: Context, effects: Transition, ruling: Ruling, *, holdout: bool
-) -> None:
+def _contact(case: Case, ruling: Ruling, experiment: Experiment) -> None:
     """Take in that the user is contacted, or would be: caps, ceiling and perk, and the measurement, once a contact."""
-    rule, policy = due.rule, context.policy
-    moment = due.at + context.dark * HOUR
-    identity = trigger_id(context.tenant, user, rule.id, due.episode, due.step)
-    recall = state.recall = state.recall or Recall()
-    if not due.step:
-        share = 1 - (1 - policy.holdout) * (1 - rule.holdout) if policy.holdout else rule.holdout
-        recall.trigger_id, recall.rule, recall.rule_version, recall.holdout = identity, rule.id, rule.version, holdout
-        recall.decided_at, recall.window_end = moment, moment + rule.goal.within
+    rule, policy, facts = case.due.rule, case.context.policy, case.effects.facts
+    holdout = experiment.arm == "holdout"
+    recall = case.state.recall = case.state.recall or Recall()
+    if not case.due.step:
+        recall.trigger_id, recall.rule, recall.rule_version = case.identity, rule.id, rule.version
+        recall.holdout, recall.decided_at, recall.window_end = holdout, case.moment, case.moment + rule.goal.within
         recall.goal, recall.returned_at = rule.goal.event, 0
-        recall.stratum = stratum_of(share, policy.salt)
+        recall.stratum = stratum_of(experiment.share, policy.salt)
         recall.program = stratum_of(policy.holdout, policy.salt) if policy.holdout else ""
         recall.withheld = "global_holdout" in ruling.reasons
         note_draw(recall)
-        count(recall, effects.facts, DECIDED)
-    remember(recall.contacts, Contact(moment, ruling.channel, identity))
+        count(recall, facts, DECIDED)
+    remember(recall.contacts, Contact(case.moment, ruling.channel, case.identity))
     if rule.ceiling is not None:
-        effects.contacted.append(rule.id)
-    perk = rule.step(due.step).perk
+        case.effects.contacted.append(rule.id)
+    perk = case.step.perk
     if perk is not None and not holdout:
-        cost, cell = policy.perks[perk].cost, (perk, slot_of(user))
-        effects.facts += [(PERKS, cell, SPENT, cost), (PERKS, cell, OFFERS, 1)]
-        count(recall, effects.facts, PERK_COST, cost)
+        cost, cell = policy.perks[perk].cost, (perk, slot_of(case.user))
+        facts += [(PERKS, cell, SPENT, cost), (PERKS, cell, OFFERS, 1)]
+        count(recall, facts, PERK_COST, cost)
 
 
-def _next_step(state: UserState, due: Due, moment: int) -> None:
-    recall = state.recall
+def _next_step(case: Case) -> None:
+    due, recall = case.due, case.state.recall
     if recall is None or recall.rule != due.rule.id or not recall.window_end:
         return  # the contact is over
-    at = moment + due.rule.step(due.step + 1).after
+    at = case.moment + due.rule.step(due.step + 1).after
     recall.pending = [*recall.pending, Pending(due.rule.id, due.step + 1, due.episode, at, at)]
 
 
@@ -209,24 +201,14 @@ def risk_of(state: UserState, at: int, horizon: int, context: Context) -> Risk:
     return Risk(round(context.policy.risk.p_none(activity.days - 1, lived, age, horizon), 4), horizon, _CLOSED_FORM)
 
 
-def _say(  # noqa: PLR0917 - what a decision knows
-    user: str,
-    state: UserState,
-    due: Due,
-    context: Context,
-    effects: Transition,
-    ruling: Ruling,
-    verdict: Verdict,
-    experiment: Experiment | None,
-) -> None:
+def _say(case: Case, ruling: Ruling, verdict: Verdict, experiment: Experiment | None) -> None:
     """The decision, and the trigger if there is something to send."""
+    user, state, due, context, effects = case.user, case.state, case.due, case.context, case.effects
     rule, profile, activity = due.rule, state.profile, state.activity
-    moment = due.at + context.dark * HOUR
-    deadline = moment if due.deadline is None else due.deadline
+    moment, deadline, step, identity = case.moment, case.deadline, case.step, case.identity
     reasons: list[Reason] = ruling.reasons
     if experiment is not None:  # what stood in the way once does so no longer
         reasons = [why for why in reasons if why == "global_holdout"]
-    step = rule.step(due.step)
     first = reasons[0] if reasons else ""
     effects.facts.append((DECISIONS, (deadline // DAY, rule.id, verdict, first), 0, 1))
     entered, last = rfc3339(deadline), rfc3339(activity.last)
@@ -255,8 +237,7 @@ def _say(  # noqa: PLR0917 - what a decision knows
         "content": None if content is None else Content(content.feature_id, shown(state.orders, content.items)),
         "perk": None if step.perk is None else Perk(step.perk, context.policy.perks[step.perk].cost),
     }
-    identity = trigger_id(context.tenant, user, rule.id, due.episode, due.step)
-    time = rfc3339(moment)
+    time = entered if moment == deadline else rfc3339(moment)
     if verdict == "send":
         trigger = Trigger(id=identity, subject=user, time=time, partitionkey=user, data=RecallData(**shared))
         effects.outputs.append(trigger)

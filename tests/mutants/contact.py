@@ -45,14 +45,14 @@ CONTACT: Final = (
     _rule(
         "a contact is remembered",
         RECALL,
-        "    remember(recall.contacts, Contact(moment, ruling.channel, identity))\n",
+        "    remember(recall.contacts, Contact(case.moment, ruling.channel, case.identity))\n",
         "",
         "what_cannot_be_sent_before_it_expires_is_suppressed_once_with_all_reasons",
     ),
     _rule(
         "what waits does not outlive its expiry",
         RECALL,
-        "again = min(ruling.until, expires)",
+        "again = min(ruling.until, case.deadline + due.rule.expires_after)",
         "again = ruling.until",
         "what_cannot_be_sent_before_it_expires_is_suppressed_once_with_all_reasons",
     ),
@@ -108,14 +108,14 @@ CONTACT: Final = (
     _rule(
         "the holdout over all rules",
         RECALL,
-        'withheld = draw_holdout(policy.salt, user, "*", policy.holdout)',
+        'withheld = draw_holdout(policy.salt, case.user, "*", policy.holdout)',
         "withheld = False",
         "the_global_holdout_is_held_out_by_every_rule_and_measured_over_all",
     ),
     _rule(
         "a changed share is a new stratum",
         RECALL,
-        "recall.stratum = stratum_of(share, policy.salt)",
+        "recall.stratum = stratum_of(experiment.share, policy.salt)",
         "recall.stratum = stratum_of(0, policy.salt)",
         "a_changed_share_starts_a_new_stratum",
     ),
@@ -150,7 +150,7 @@ CONTACT: Final = (
     _rule(
         "a ceiling pauses",
         GATES,
-        "            effects.crossed.append(rule.id)\n",
+        "            case.effects.crossed.append(rule.id)\n",
         "",
         "a_crossed_ceiling_pauses_the_rule_until_it_is_resumed",
     ),

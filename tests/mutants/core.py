@@ -207,7 +207,7 @@ CORE: Final = (
     _rule(
         "a return is never a send",
         GATES,
-        'test("still_silent", revealed_by == "clock", "returned", "returned")',
+        'test("still_silent", case.revealed_by == "clock", "returned", "returned")',
         "pass",
         "what_the_clock_has_not_reached_is_a_return",
     ),
@@ -236,7 +236,7 @@ CORE: Final = (
     _rule(
         "stale",
         GATES,
-        "in_time = context.clock < deadline + rule.expires_after",
+        "in_time = context.clock < case.deadline + rule.expires_after",
         "in_time = True",
         "what_is_revealed_after_its_expiry_is_stale",
     ),
@@ -314,15 +314,15 @@ CORE: Final = (
     _rule(
         "a suppressed decision takes the episode",
         RECALL,
-        'if live and rule.kind == "recall" and verdict in {"send", "holdout", "suppressed"}:',
-        'if live and rule.kind == "recall" and verdict in {"send", "holdout"}:',
+        '(waits or verdict in {"send", "holdout", "suppressed"})',
+        '(waits or verdict in {"send", "holdout"})',
         "a_suppressed_decision_takes_the_episode_too",
     ),
     _rule(
         "the arm is drawn after all gates",
         RECALL,
-        "    if verdict is None:\n        experiment",
-        '    if verdict in {None, "suppressed"}:\n        experiment',
+        "    if verdict is None and not waits:\n",
+        '    if verdict in {None, "suppressed"} and not waits:\n',
         "the_arm_is_drawn_after_all_gates",
     ),
     _rule(
@@ -376,9 +376,9 @@ CORE: Final = (
     ),
     _rule(
         "a trigger's id is its episode's",
-        RECALL,
-        "    identity = trigger_id(context.tenant, user, rule.id, due.episode, due.step)\n    time = rfc3339(moment)",
-        "    identity = trigger_id(context.tenant, user, rule.id, deadline, due.step)\n    time = rfc3339(moment)",
+        "pipeline/case.py",
+        "identity = trigger_id(context.tenant, user, due.rule.id, due.episode, due.step)",
+        "identity = trigger_id(context.tenant, user, due.rule.id, deadline, due.step)",
         "the_id_of_a_trigger_is_fixed_by_its_episode",
     ),
     _rule(

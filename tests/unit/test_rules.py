@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from pipeline import partition as core
+from pipeline.case import trigger_id
 from pipeline.lifecycle import AT_RISK, DORMANT
 from pipeline.partition import Partition
-from pipeline.recall import trigger_id
 from pipeline.records import CoreError, LogRecord, MissingBody, UnknownVersion
 from pipeline.risk import Recency
 from pipeline.state import FIRST_EPOCH
