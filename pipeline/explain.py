@@ -179,7 +179,7 @@ def _deadlines(user: str, state: UserState, context: Context) -> list[Due]:
         return []
     waits = waiting(state, context)
     later = {due.rule.id for due in waits}
-    own = [spread_out(user, due, context) for due in rule_deadlines(state, context)]
+    own = [spread_out(user, state, due, context) for due in rule_deadlines(state, context)]
     return [*waits, *(due for due in own if due.rule.id not in later)]
 
 

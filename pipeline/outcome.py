@@ -57,11 +57,19 @@ def note_draw(recall: Recall) -> None:
     """
     recall.first = 0
     for bit, (_, rule, stratum, _) in enumerate(cells(recall)):
-        salt = str(stratum).partition("/")[2]
-        found = xxhash.xxh32_intdigest(f"{rule}/{salt}".encode())
+        found = _draw(str(rule), str(stratum).partition("/")[2])
         if found not in recall.drawn:
             recall.drawn = [*recall.drawn, found][-MAX_DRAWN:]
             recall.first |= 1 << bit
+
+
+def was_drawn(recall: Recall, rule: str, salt: str) -> bool:
+    """Whether the user has had a contact under this rule and salt; of the last `MAX_DRAWN`."""
+    return _draw(rule, salt) in recall.drawn
+
+
+def _draw(rule: str, salt: str) -> int:
+    return xxhash.xxh32_intdigest(f"{rule}/{salt}".encode())
 
 
 def note_return(

@@ -13,7 +13,7 @@ from pipeline.contacts import remember
 from pipeline.context import Context, Due, RevealedBy, Transition
 from pipeline.gates import Ruling, judge
 from pipeline.lifecycle import STAGES
-from pipeline.outcome import arm_name, count, note_draw
+from pipeline.outcome import arm_name, count, note_draw, was_drawn
 from pipeline.perks import slot_of
 from pipeline.policy import NotActivated, PAliveBelow, RiskAbove, Rule, Silence
 from pipeline.purchases import shown
@@ -57,12 +57,22 @@ def rule_deadlines(state: UserState, context: Context) -> list[Due]:
     return found
 
 
-def spread_out(user: str, due: Due, context: Context) -> Due:
+def spread_out(user: str, state: UserState, due: Due, context: Context) -> Due:
     """The deadline; of a user who lapsed before the rule was switched on, the one in its backlog, if it has one."""
     spread, since = due.rule.backlog, context.since.get(due.rule.id, 0)
-    if spread is None or due.at >= since:
+    if spread is None or due.at >= since or _begun(state.recall, due, context):
         return due
     return due._replace(at=since + _hash(f"backlog\x1f{user}\x1f{due.rule.id}") * spread // 2**64)
+
+
+def _begun(recall: Recall | None, due: Due, context: Context) -> bool:
+    """Whether the rule has contacted the user in an episode that comes once in a life, or waits to: switched off and on
+    again, it has no backlog of them.
+    """
+    if recall is None or due.rule.kind != "activate":
+        return False
+    waits = any(kept.rule == due.rule.id for kept in recall.pending)
+    return waits or was_drawn(recall, due.rule.id, context.policy.salt)
 
 
 def waiting(state: UserState, context: Context) -> list[Due]:

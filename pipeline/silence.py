@@ -100,7 +100,7 @@ def _order(found: tuple[int, int, int, int | Due]) -> tuple[int, int, int]:
 
 
 def _deadlines(user: str, state: UserState, context: Context) -> list[Due]:
-    return [spread_out(user, due, context) for due in rule_deadlines(state, context)]
+    return [spread_out(user, state, due, context) for due in rule_deadlines(state, context)]
 
 
 def earliest_wake(state: UserState, context: Context) -> int:

@@ -171,9 +171,23 @@ CONTACT: Final = (
     _rule(
         "no backlog unless asked for",
         RECALL,
-        "    if spread is None or due.at >= since:\n",
+        "    if spread is None or due.at >= since or _begun(state.recall, due, context):\n",
         "    spread = spread or 86_400_000\n    if due.at >= since:\n",
         "switching_a_rule_on_sends_to_nobody_who_lapsed_before",
+    ),
+    _rule(
+        "a backlog has nobody whom the rule has contacted",
+        RECALL,
+        " or was_drawn(recall, due.rule.id, context.policy.salt)",
+        "",
+        "has_nobody_whom_it_contacted_or_waits_to",
+    ),
+    _rule(
+        "a backlog has nobody for whom the rule waits",
+        RECALL,
+        "return waits or was_drawn",
+        "return was_drawn",
+        "has_nobody_whom_it_contacted_or_waits_to",
     ),
     _rule(
         "a backlog is asked for once",

@@ -31,10 +31,16 @@ def deadline(world: World, user: User, rule: Rule) -> int:
     """Of a user with activity, in effective time; NEVER: there is none."""
     found = _by_itself(world, user, rule)
     switched = world.switched[rule.id][1]
-    if rule.backlog is not None and found < switched:
+    if rule.backlog is not None and found < switched and not _begun(world, user, rule):
         hashed = xxhash.xxh3_64_intdigest(f"backlog\x1f{user.key}\x1f{rule.id}".encode())
         return switched + hashed * rule.backlog // 2**64
     return found
+
+
+def _begun(world: World, user: User, rule: Rule) -> bool:
+    """Of an episode that comes once in a life: whether its first message is out, or waits."""
+    mark = xxhash.xxh32_intdigest(f"{rule.id}/{world.policy.salt}".encode())
+    return rule.kind == "activate" and (mark in user.drawn or any(due.rule == rule.id for due in user.waiting))
 
 
 def _by_itself(world: World, user: User, rule: Rule) -> int:

@@ -354,3 +354,16 @@ def test_a_backlog_is_spread_over_its_time() -> None:
     assert 27 < max(days) < 30
     again = log(adopt(text), ticks(at(40), at(60)), start=folded.partition.offset)
     assert len(folded.feed(again).triggers) == 30
+
+
+def test_a_backlog_of_a_rule_that_was_off_for_a_while_has_nobody_whom_it_contacted_or_waits_to() -> None:
+    live = policy(top='quiet_hours: {from: "10:00", to: "09:00", timezone: UTC}').replace(
+        "silent, when: {silence: 2d}", "hello, kind: activate, when: {not_activated: 2d}, backlog: {spread: 20h}"
+    )
+    live = live.replace("cooldown: 4d", "cooldown: 1d").replace("within: 4d", "within: 1d")
+    off = live.replace("mode: live", "mode: shadow")
+    users = [[tick(at(0, hour)), event(at(0, hour), f"u{hour}")] for hour in range(24)]
+    on_and_off = [ticks(at(1), at(3, 1)), adopt(off), ticks(at(3, 2), at(3, 6)), adopt(live)]
+    records = log(played(), tick(at(0)), adopt(live), *users, *on_and_off, ticks(at(3, 7), at(12)))
+    folded = fold(records, live, off)
+    assert len(folded.triggers) == len({trigger["id"] for trigger in folded.triggers}) == 24
