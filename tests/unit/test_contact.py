@@ -128,8 +128,9 @@ def test_who_comes_back_while_it_waits_is_returned() -> None:
 
 def test_what_cannot_be_sent_before_it_expires_is_suppressed_once_with_all_reasons() -> None:
     text = policy(top="caps: {per_week: 1}").replace("cooldown: 4d", "cooldown: 4d, priority: 1")
-    folded = run(text, event(at(0)), ticks(at(0), at(4)), event(at(4)), ticks(at(4), at(12)))
-    assert said(folded) == [(0, "send", []), (0, "suppressed", ["cap_week", "expired"])]
+    folded = run(text, event(at(0)), ticks(at(0), at(3)), event(at(3)), ticks(at(3), at(12)))
+    assert said(folded) == [(0, "send", []), (0, "suppressed", ["cooldown", "cap_week", "expired"])]
+    assert folded.messages("decisions")[-1]["time"] == "2024-01-09T00:00:00.000Z"  # three days after the deadline
     late = policy(top="caps: {per_week: 1}").replace("expires_after: 3d", "expires_after: 5d")
     folded = run(late, event(at(0)), ticks(at(0), at(4)), event(at(4)), ticks(at(4), at(12)))
     assert said(folded) == [(0, "send", []), (0, "send", [])]
