@@ -9,9 +9,11 @@ import msgspec
 from agents.evidence import UNREADABLE
 from pipeline.lifecycle import DORMANT, STAGES, UNSEEN
 from pipeline.position import decode_position
+from pipeline.scores import cell_of
 from pipeline.state import UserState, decode_row
-from pipeline.sums import GROWTH, STAGE
-from pipeline.sums.base import Cells, decode_key
+from pipeline.sums import CALIBRATION, GROWTH, STAGE
+from pipeline.sums.base import Cells, Dims, decode_key
+from pipeline.sums.calibration import CAME, LOST, SILENT, TOLD
 from pipeline.sums.growth import DORMANT as FELL_DORMANT
 from pipeline.sums.growth import EXPIRED, NEW, RETURNED
 
@@ -93,6 +95,7 @@ def invariants(number: int, rows: Rows) -> Iterator[str]:
     cells = Cells()
     stock: Counter[tuple[str, str]] = Counter()
     awake: Counter[str] = Counter()
+    scores: Counter[Dims] = Counter()
     for key, value in rows.items():
         try:
             if key[:1] == b"s":
@@ -100,6 +103,8 @@ def invariants(number: int, rows: Rows) -> Iterator[str]:
             elif key[:1] == b"u":
                 state: UserState = decode_row(value)
                 kind = "user" if state.known else "visitor"
+                if state.check is not None:
+                    scores[cell_of(state.check)] += 1
                 if state.stage != UNSEEN:
                     stock[kind, STAGES[state.stage]] += 1
                     awake[kind] += state.stage != DORMANT
@@ -113,6 +118,11 @@ def invariants(number: int, rows: Rows) -> Iterator[str]:
             kind, stage = str(dims[0]), str(dims[1])
             if values[0] != (there := stock.pop((kind, stage), 0)):
                 yield f"partition {number}: the sums say {values[0]} {kind}s {stage}, and there are {there} rows"
+        elif name == CALIBRATION.name:
+            scores[dims] -= values[TOLD] - values[SILENT] - values[CAME] - values[LOST]
+    for dims, over in scores.items():
+        if over:
+            yield f"partition {number}: {over:+} scores wait of {dims}, by rows against the sums"
     for (kind, stage), there in stock.items():
         yield f"partition {number}: the sums say nothing of {kind}s {stage}, and there are {there} rows"
     for kind in grown.keys() | awake.keys():

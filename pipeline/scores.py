@@ -18,7 +18,7 @@ def tell(state: UserState, at: int, context: Context, facts: list[Fact]) -> None
         return
     risk = model.predict(model.features(state.activity, at))
     check = state.check = Check(context.model_version, round(100 * risk), at, model.horizon)
-    facts.append((CALIBRATION, _cell(check), TOLD, 1))
+    facts.append((CALIBRATION, cell_of(check), TOLD, 1))
 
 
 def hear(state: UserState, time: int, facts: list[Fact]) -> None:
@@ -47,12 +47,13 @@ def lose(state: UserState, facts: list[Fact]) -> None:
 
 
 def _resolve(state: UserState, check: Check, field: int, facts: list[Fact]) -> None:
-    cell = _cell(check)
+    cell = cell_of(check)
     facts.append((CALIBRATION, cell, field, 1))
     if field != LOST:
         facts.append((CALIBRATION, cell, PERCENT, check.percent))
     state.check = None
 
 
-def _cell(check: Check) -> tuple[int, str, str]:
+def cell_of(check: Check) -> tuple[int, str, str]:
+    """Where a score counts: the sum's dimensions."""
     return matures_at(check) // DAY, check.model, band_of(check.percent)

@@ -5,11 +5,30 @@ import pytest
 
 from agents.evidence import Evidence
 from agents.oracle import Findings, check
+from agents.statecheck import invariants
 from pipeline.partition import Partition
 from pipeline.position import decode_position
 from pipeline.records import LogRecord
+from pipeline.risk import Recency
+from pipeline.units import DAY
 from schemas.partitioner import partition_of
-from tests.builders import POLICY, adopt, at, event, gap, history, log, order, played, registry, tick, ticks
+from tests.builders import (
+    POLICY,
+    adopt,
+    adopt_model,
+    at,
+    event,
+    fold,
+    gap,
+    history,
+    log,
+    models,
+    order,
+    played,
+    registry,
+    tick,
+    ticks,
+)
 
 COUNT = 2
 TOPICS = ("triggers", "decisions", "outcomes", "deadletters")
@@ -141,13 +160,25 @@ def test_a_partition_row_that_cant_be_read(evidence: Evidence) -> None:
 
 
 def test_growth_and_stage_have_to_add_up_even_if_both_sides_agree(evidence: Evidence) -> None:
-    from agents.statecheck import invariants
-
     state = evidence.state[0]
     assert not list(invariants(0, state))
     del state[b"u" + users(0, 1)[0].encode()]
     lines = list(invariants(0, state))
     assert any("the sums say 6 users" in line or "the sums say" in line for line in lines)
+
+
+def test_every_score_that_waits_is_in_a_row_even_if_both_sides_agree() -> None:
+    model = Recency(30 * DAY, 0.0, 0.0, 1.0).to_json()
+    users = [event(at(0), name) for name in ("ann", "bob")]
+    folded = fold(history(adopt_model(model), users, ticks(at(0), at(15)), event(at(15))), extra=models(model))
+    table = folded.table
+    assert not list(invariants(0, table))
+    [cell] = [key for key in table if key.startswith(b"scalibration")]
+    told = msgspec.msgpack.decode(table[cell])
+    assert told[:3] == [2, 0, 1]
+    table[cell] = msgspec.msgpack.encode([2, 1, 1, 0, told[4]])
+    [line] = invariants(0, table)
+    assert line.startswith("partition 0: +1 scores wait of (")
 
 
 def test_what_is_not_folded_yet_is_not_compared(evidence: Evidence) -> None:
