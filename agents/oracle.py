@@ -19,6 +19,7 @@ from agents.replay import few_collections
 from agents.settings import Settings
 from agents.statecheck import differences, invariants
 from pipeline.control import is_control
+from pipeline.erasure import WrongKey, check_value
 from pipeline.partition import Partition
 from pipeline.position import Position, decode_position
 from pipeline.records import Headers, LogRecord
@@ -68,6 +69,7 @@ async def verify(settings: Settings, *, wait: float = 30.0) -> Findings:
     Raises:
         Refusal: no broker, a topic is missing, or there is no key of erasures.
         MissingBody, UnknownVersion, UnreadableBody, CoreError: the log can't be replayed by this release.
+        WrongKey: the workers have another key of erasures.
     """
     deadline, secret = monotonic() + wait, erasure_key(settings)
     while True:
@@ -80,7 +82,12 @@ async def verify(settings: Settings, *, wait: float = 30.0) -> Findings:
 
 
 def check(evidence: Evidence, *, tenant: str = "default", secret: bytes = b"") -> Findings:
-    """Replay the inputs and compare. Pure: no I/O. `secret`: of `erasure_key`. Raises what `Partition.fold` raises."""
+    """Replay the inputs and compare. Pure: no I/O. `secret`: of `erasure_key`.
+
+    Raises:
+        WrongKey: the state was written under another secret.
+        MissingBody, UnknownVersion, UnreadableBody, CoreError: as `Partition.fold`.
+    """
     findings = Findings()
     seen: Counter[bytes] = Counter()
     for number in range(evidence.count):
@@ -91,6 +98,8 @@ def check(evidence: Evidence, *, tenant: str = "default", secret: bytes = b"") -
             findings.state_errors += 1
             findings.note(f"partition {number}: the partition row can't be read: {error}")
             continue
+        if position.erasure_key not in {"", check_value(secret)}:
+            raise WrongKey
         findings.behind += unfolded(evidence.inputs[number], state)
         partition = Partition(
             number, evidence.count, evidence.registry, tenant=tenant, topic=evidence.source, secret=secret

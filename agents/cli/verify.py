@@ -11,6 +11,7 @@ from agents.erasure_key import erasure_key
 from agents.exits import Exit
 from agents.oracle import Findings, check
 from agents.oracle import verify as verify_log
+from pipeline.erasure import WrongKey
 from pipeline.records import CoreError, MissingBody, UnknownVersion, UnreadableBody
 
 
@@ -34,7 +35,7 @@ def verify(ctx: click.Context, *, dump: Path | None, wait: float, as_json: bool)
             findings = run(settings, verify_log(settings, wait=wait))
         else:
             findings = check(read_dump(dump), tenant=settings.tenant, secret=erasure_key(settings))
-    except (MissingBody, UnknownVersion, UnreadableBody, CoreError) as error:
+    except (MissingBody, UnknownVersion, UnreadableBody, WrongKey, CoreError) as error:
         from agents.app import refusal_of  # noqa: PLC0415 faust takes half a second
 
         raise refusal_of(error) from error

@@ -108,6 +108,7 @@ def test_a_kafka_of_yours_is_used_and_left_as_it_was(
     assert "everything adds up" in said
     command = [*DEMO[:-1], "--brokers", kafka.bootstrap, "--prefix", found[1]]
     user, env = ask_the_api(said)
+    env["REKINDLE_HOME"] = str(tmp_path / "stack")
     for args in (
         *(["verify"], ["tail", "triggers", "-n", "3"], ["deadletters", "list"]),
         *(["explain", "user", user], ["user", user]),
@@ -135,7 +136,8 @@ def ask_the_api(said: str) -> tuple[str, dict[str, str]]:
     user = answers["users"]["user"]
     assert f"explain user {user}" in said
     assert any(decision["data"]["decision"] == "send" for decision in answers["users"]["decisions"])
-    return user, os.environ | dict(re.findall(r"(REKINDLE_REDIS_URL)=(\S+)", said))
+    theirs = {name: value for name, value in os.environ.items() if not name.startswith("REKINDLE_")}
+    return user, theirs | dict(re.findall(r"(REKINDLE_REDIS_URL)=(\S+)", said))
 
 
 async def test_without_a_redis_the_demo_says_that_there_are_no_views(

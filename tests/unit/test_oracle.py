@@ -6,6 +6,7 @@ import pytest
 from agents.evidence import Evidence
 from agents.oracle import Findings, check
 from agents.statecheck import invariants
+from pipeline.erasure import WrongKey
 from pipeline.partition import Partition
 from pipeline.position import decode_position
 from pipeline.records import LogRecord
@@ -83,6 +84,11 @@ def write(found: Evidence, number: int, records: list[LogRecord]) -> None:
 
 def counts(findings: Findings) -> tuple[int, int, int, int]:
     return findings.lost, findings.wrong, findings.duplicate, findings.state_errors
+
+
+def test_another_key_of_erasures_is_refused(evidence: Evidence) -> None:
+    with pytest.raises(WrongKey):
+        check(evidence, secret=b"another")
 
 
 def test_what_the_core_wrote_agrees(evidence: Evidence) -> None:
