@@ -179,6 +179,8 @@ PLAIN_GROUPS: Final = (
 """Without scores, by which everybody would be woken after an hour; with a source that may be dark."""
 
 POLICIES: Final = (CALM, RISKY, WARY, DENSE, CAPPED, GUARDED, GROUPED, PLAIN_GROUPS)
+NO_RECALLS: Final = ("hello", "keep", "thank")
+"""Rules of the other kinds."""
 LEASES: Final = tuple(
     msgspec.json.encode(Lease({"gift": [gift] * 256, "trip": [trip] * 256}))
     for gift, trip in ((500, 0), (1000, 1700), (1900, 850))

@@ -10,6 +10,7 @@ from pipeline.lifecycle import DORMANT, STAGES, UNSEEN
 from pipeline.records import LogRecord
 from pipeline.sums import GROWTH
 from tests.builders import Folded, fold
+from tests.property.policies import NO_RECALLS
 from tests.property.strategies import REGISTRY, logs
 
 
@@ -20,7 +21,9 @@ def test_the_invariants_hold(records: list[LogRecord]) -> None:
     _growth_explains_the_stock(folded)
     _stocks_are_what_the_rows_say(folded)
     _a_trigger_is_a_decision_to_send(folded)
-    _one_trigger_per_episode(folded, erased={r.key for r in records if b'"delete"' in (r.value or b"")})
+    erased = {(r.key or b"").decode() for r in records if b'"delete"' in (r.value or b"")}
+    _one_contact_per_episode(folded, erased)
+    _one_outcome_per_contact(folded, erased)
     _arms_only_after_all_gates(folded)
     _who_was_erased_stays_erased(folded)
 
@@ -57,19 +60,32 @@ def _a_trigger_is_a_decision_to_send(folded: Folded) -> None:
     assert [t["id"] for t in folded.triggers] == sent
 
 
-def _one_trigger_per_episode(folded: Folded, erased: set[bytes | None]) -> None:
-    kept = [t for t in folded.triggers if t["subject"].encode() not in erased]
+def _one_contact_per_episode(folded: Folded, erased: set[str]) -> None:
     assert not _repeated(t["id"] for t in folded.triggers)
-    assert not _repeated((t["subject"], t["data"]["episode"]["start"]) for t in kept)
+    first = [m for m in folded.messages("decisions") if m["data"]["experiment"] and not m["data"]["step"]]
+    silences = [m for m in first if m["subject"] not in erased and m["data"]["rule_id"] not in NO_RECALLS]
+    assert not _repeated((m["subject"], m["data"]["episode"]["start"]) for m in silences)
+    assert not _repeated(m["data"]["trigger_id"] for m in first)
+
+
+def _one_outcome_per_contact(folded: Folded, erased: set[str]) -> None:
+    """Of every contact, but for those whose goal window is open."""
+    decisions = [m for m in folded.messages("decisions") if m["subject"] not in erased]
+    begun = {m["data"]["trigger_id"] for m in decisions if m["data"]["experiment"] and not m["data"]["step"]}
+    running = {s.recall.trigger_id for s in folded.users.values() if s.recall and s.recall.window_end}
+    outcomes = [o for o in folded.outcomes if o["user"] not in erased]
     assert not _repeated(o["trigger_id"] for o in folded.outcomes)
+    assert {o["trigger_id"] for o in outcomes} == begun - running
 
 
 def _arms_only_after_all_gates(folded: Folded) -> None:
     for message in folded.messages("decisions"):
         data = message["data"]
         drawn = data["decision"] in ("send", "holdout")
-        assert drawn == (data["reasons"] == []) == (data["experiment"] is not None)
-        assert drawn == all(gate["passed"] for gate in data["explain"])
+        assert drawn == (data["reasons"] in ([], ["global_holdout"])) == (data["experiment"] is not None)
+        others = [f"_{channel}" for channel in ("email", "push", "sms") if drawn and channel != data["channel"]]
+        tested = [gate for gate in data["explain"] if not gate["feature"].endswith(tuple(others))]
+        assert drawn == all(gate["passed"] for gate in tested)
         if drawn:
             assert (data["experiment"]["arm"] == "holdout") == (data["decision"] == "holdout")
 
