@@ -17,7 +17,7 @@ COMMANDS: Final = {
     "topics": ("topics", "Create the topics, or compare them with what they have to be."),
     "send": ("send", "Check events in a file and append them to the user topic."),
     "ingest": ("ingest", "Bridge a topic that others own into the user topic, by a mapping."),
-    "tail": ("tail", "Show triggers, decisions, outcomes, segments or dead letters, each with its reason."),
+    "tail": ("tail", "Show triggers, decisions, outcomes, segments, erasures or dead letters."),
     "user": ("user", "Show a user: activity, risk, channel, what falls due next."),
     "explain": ("explain", "Why a user is recalled or not, gate by gate; or why a trigger was sent."),
     "report": ("report", "Show a report: channels, growth, decisions, recall, calibration, perks, drivers, reasons."),

@@ -197,8 +197,9 @@ def create_commands(bootstrap: str, plans: Sequence[Plan]) -> list[str]:
 def acl_commands(
     bootstrap: str, prefix: str, app_id: str, *, worker: str = "User:rekindle", backend: str = "User:backend"
 ) -> list[str]:
-    """What each party may do, as lines of kafka-acls.sh: the worker, the policy's publisher, the backend, a subscriber,
-    and an operator who looks (doctor, topics check, tail, dump, verify) and changes nothing.
+    """What each party may do, as lines of kafka-acls.sh: the worker, a publisher of policies, models and leases, the
+    backend, a subscriber, and an operator who looks (doctor, topics check, tail, report, dump, verify) and changes
+    nothing.
 
     Writing to the user topic includes writing ticks and control messages: give it only to who may stop sending.
     """
