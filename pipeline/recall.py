@@ -140,7 +140,8 @@ def _forget(state: UserState, due: Due) -> None:
     """What waited waits no longer."""
     recall = state.recall
     if recall is not None and due.deadline is not None:
-        recall.pending = [p for p in recall.pending if (p.rule, p.step) != (due.rule.id, due.step)]
+        mine = (due.rule.id, due.step, due.episode)
+        recall.pending = [p for p in recall.pending if (p.rule, p.step, p.episode) != mine]
 
 
 def _draw(case: Case, ruling: Ruling) -> tuple[Experiment, Verdict]:

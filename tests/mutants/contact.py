@@ -64,6 +64,13 @@ CONTACT: Final = (
         "who_comes_back_while_it_waits_is_returned",
     ),
     _rule(
+        "each of what waits is decided",
+        RECALL,
+        "(p.rule, p.step, p.episode) != mine",
+        "(p.rule, p.step) != mine[:2]",
+        "two_entries_that_wait_are_both_decided",
+    ),
+    _rule(
         "a failed message gives its cap back",
         CONTACTS,
         "            del recall.contacts[place]\n",

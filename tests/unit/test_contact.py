@@ -172,6 +172,16 @@ def test_what_was_reported_is_counted_once_a_message() -> None:
     assert cell == [1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0]
 
 
+def test_two_entries_that_wait_are_both_decided() -> None:
+    text = policy(
+        top="channels: [{name: letters, source: letter}]\nsegments: [{id: readers, where: {last_channel: letters}}]"
+    ).replace("when: {silence: 2d}", "kind: grow, when: {segment: readers}")
+    visits = [event(at(0, hour), source=source) for hour, source in enumerate(("letter", "google") * 2 + ("letter",))]
+    folded = run(text, visits, ticks(at(0, 4), at(4)))
+    assert said(folded) == [(0, "send", []), *[(0, "suppressed", ["cooldown", "expired"])] * 2]
+    assert len({m["id"] for m in folded.messages("decisions")}) == 3
+
+
 # ---- steps
 
 
