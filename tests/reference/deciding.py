@@ -133,8 +133,8 @@ def decide(world: World, user: User, due: Waiting, moment: int, *, back: bool) -
             "lifecycle": user.stage,
         }
     )
-    contact = user.measured
-    if takes and due.step < len(rule.steps) and contact is not None and contact.rule == rule.id:
+    contact, goes_on = user.measured, drawn or (verdict == "suppressed" and due.step)
+    if live and goes_on and due.step < len(rule.steps) and contact is not None and contact.rule == rule.id:
         at = moment + rule.steps[due.step].after
         user.waiting.append(Waiting(rule.id, due.step + 1, due.episode, at, at))
 
@@ -157,6 +157,7 @@ def _gates(
     fails("expired", world.clock >= due.deadline + rule.expires_after)
     fails("episode_taken", recall and first and not due.reasons and live and user.episode == user.last)
     fails("activated", isinstance(rule.when, NotActivated) and user.activated)
+    fails("not_in_segment", isinstance(rule.when, InSegment) and rule.when.segment not in user.segments)
     fails("paused", world.paused & {None, rule.id})
     fails("unsubscribed", user.profile.get("unsubscribed", False))
     usable = [c for c in (step.channel, step.fallback) if c is not None and not barred(world, user, c)]
