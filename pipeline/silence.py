@@ -53,7 +53,8 @@ def settle(
         return True
     stages = context.policy.lifecycle
     due: list[tuple[int, int, int, int | Due]] = []
-    if segments.concern(state, context) and segments.as_of(state) + 1 < effective:
+    stale = revealed_by == "clock" and state.epoch != context.epoch
+    if segments.concern(state, context) and (stale or segments.as_of(state) + 1 < effective):
         effects.look = look = segments.catch_up(user, state, effective, context, effects)
         state.epoch = context.epoch
         if look < effective:

@@ -134,6 +134,8 @@ def _act(state: UserState, item: Happening, context: Context, effects: Transitio
             epoch -= 1  # as if nobody had looked since the adoption: it is done once, when the history is over
         else:
             anew = item.settled or not newest or was == UNSEEN or state.epoch != epoch
+            if effects.look is not None:  # one that falls on the activity itself was not taken before it
+                anew = anew or effects.look <= time - context.dark * HOUR
             brought = brings.ACTIVITY | (brings.DAY_OF_ACTIVITY if new_day else 0)
             brought |= brings.STAGE if stage != was else 0
             brought |= brings.KEY_MOMENT if reaches else 0

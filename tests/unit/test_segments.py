@@ -255,3 +255,20 @@ def test_an_entering_is_one_line_with_its_reason() -> None:
         "2024-01-01 00:00  ann  enters the tier gold: value_365d 100 (at_least 100.0)",
         "2024-01-11 00:00  ann  leaves quiet: silence_days 10 (at_least 7.0, below 10.0)",
     ]
+
+
+def test_history_that_comes_in_the_hour_that_closes_next_is_looked_at_with_it() -> None:
+    past = event(at(0, -3), backfill=True, appended=at(0))
+    folded = fold(log(adopt(SEGMENTS, at(0)), now(at(0)), past, now(at(0, 6))), SEGMENTS)
+    assert folded.users["ann"].epoch == folded.partition.position.epoch
+    groups = [order(at(0, -3), backfill=True, appended=at(0)), now(at(0, 6))]
+    assert said(fold(log(adopt(SEGMENTS, at(0)), now(at(0)), *groups), SEGMENTS)) == [("enter", "silver", before(0))]
+
+
+def test_an_activity_at_the_very_moment_of_a_look_is_evaluated_as_a_whole() -> None:
+    policy = SEGMENTS.replace(
+        "quiet, where: {silence_days: {at_least: 7, below: 10}}", "young, where: {age_days: {below: 3}}"
+    )
+    policy = policy.replace("segment: quiet", "segment: young")
+    folded = run(event(at(0)), tick(at(3)), event(at(3)), tick(at(4)), policy=policy)
+    assert said(folded) == [("enter", "young", time(0)), ("leave", "young", time(3))]
