@@ -85,18 +85,18 @@ def evaluate(world: World, user: User, at: int) -> list[str]:
     left, since = user.tier, user.tier_since
     if tier != left:
         user.tier, user.tier_since = tier, time if tier else 0
-        _say(world, user, time, "tier", "leave", left, since)
-        _say(world, user, time, "tier", "enter", tier, time)
+        _say(world, user, time, ("tier", "leave", left), since)
+        _say(world, user, time, ("tier", "enter", tier), time)
     inside = [s.id for s in policy.segments if all(holds(world, user, t, at) for t in s.where)]
     before, user.segments = user.segments, {}
     for name in inside:
         user.segments[name] = before.get(name, time)
     for name, entered in before.items():
         if name not in inside:
-            _say(world, user, time, "segment", "leave", name, entered)
+            _say(world, user, time, ("segment", "leave", name), entered)
     for name in inside:
         if name not in before:
-            _say(world, user, time, "segment", "enter", name, time)
+            _say(world, user, time, ("segment", "enter", name), time)
     return [name for name in inside if name not in before]
 
 
@@ -193,7 +193,8 @@ def _reaches(world: World, user: User, name: str, limit: float, at: int) -> int:
     return NEVER
 
 
-def _say(world: World, user: User, time: int, kind: str, change: str, name: str, since: int) -> None:
+def _say(world: World, user: User, time: int, what: tuple[str, str, str], since: int) -> None:
+    kind, change, name = what
     if not name:
         return
     user.changes += 1
