@@ -19,47 +19,27 @@ from prometheus_client import (
     ProcessCollector,
     disable_created_metrics,
 )
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from agents.families import OTHER, Series, gauge, grown, less, modes, of, population, recall, scores
 from agents.observe import ChunkFolded, Committed
-from pipeline.lifecycle import STAGES
-from pipeline.money import EXPONENTS
 from pipeline.partition import Partition
 from pipeline.position import CORE_VERSION, Counts
-from pipeline.reports.calibration import by_model, over, ripe, together
 from pipeline.state import STATE_VERSION
-from pipeline.sums import CALIBRATION, DECISIONS, OUTCOMES, RISK, SEGMENTS, STAGE
-from pipeline.sums.calibration import CAME, PERCENT, SILENT
-from pipeline.sums.outcomes import ALL_RULES, PERK_COST, VALUE
-from pipeline.sums.population import P_ALIVE_BUCKETS
 from pipeline.units import HOUR
 from schemas.deadletter import DeadLetterReason
-from schemas.decision import Reason, Verdict
 from schemas.topics import OUTPUTS
-from schemas.trigger import Arm
 
-OTHER: Final = "other"
-"""Whatever is in none of the sets below: a label of a rule that no adopted policy has any more, above all."""
 _REASONS: Final = get_args(DeadLetterReason)
-_VERDICTS: Final = frozenset(get_args(Verdict))
-_WHY: Final = frozenset((*get_args(Reason), ""))
-_ARMS: Final = frozenset(get_args(Arm))
-_KINDS: Final = ("user", "visitor")
 _ABORTS: Final = ("fenced", "failed")
 _LEAVES: Final = ("rebalance", "fenced", "shutdown")
-_MONEY: Final = {OUTCOMES.fields[VALUE]: "value", OUTCOMES.fields[PERK_COST]: "perk_cost"}
-_STEPS: Final = tuple(field for field in OUTCOMES.fields if field not in _MONEY)
 _OUTCOMES: Final = ("applied", "duplicate", "rejected")
 _PARTS: Final = ("late", "backfilled", "dedupe_unsure", "skipped")
 
 _FAST: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 _SLOW: Final = (0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2.5, 5, 10, 30, 60, 300)
-_SCORED_DAYS: Final = 28
 _BYTES_AGE: Final = 30.0  # s for which the bytes of all rows are not added up again
-
-Series = tuple[str, ...]
 
 
 class Metrics:
@@ -126,7 +106,7 @@ class Metrics:
 
     def revoked(self, partition: int, *, reason: str) -> None:
         """See Observer."""
-        self._left.labels(_of(reason, _LEAVES)).inc()
+        self._left.labels(of(reason, _LEAVES)).inc()
         self._stocks.remove(partition)
         self._counted.pop(partition, None)
         if (str(partition),) in self._lag._metrics:  # noqa: SLF001 removing what isn't there warns
@@ -150,7 +130,7 @@ class Metrics:
         for topic, messages in commit.outputs.items():
             self._outputs.labels(topic).inc(len(messages))
         for _key, _value, headers in commit.outputs.get("deadletters", ()):
-            self._dead.labels(_of(dict(headers).get("reason", b"").decode(), _REASONS)).inc()
+            self._dead.labels(of(dict(headers).get("reason", b"").decode(), _REASONS)).inc()
         if commit.visible_ms is not None and any(commit.outputs.values()):
             self._visible.observe(max(0.0, commit.visible_ms / 1000))
         if commit.partition in self._counted:
@@ -158,7 +138,7 @@ class Metrics:
 
     def aborted(self, partition: int, *, reason: str) -> None:  # noqa: ARG002 the protocol's
         """See Observer."""
-        self._aborted.labels(_of(reason, _ABORTS)).inc()
+        self._aborted.labels(of(reason, _ABORTS)).inc()
 
     def fenced(self, partition: int) -> None:  # noqa: ARG002 the protocol's
         """See Observer."""
@@ -204,14 +184,14 @@ class _Stocks(Collector):
         """A partition has come."""
         with self._lock:
             self._cores[partition] = core
-            self._base[partition] = _grown(core)
+            self._base[partition] = grown(core)
 
     def remove(self, partition: int) -> None:
         """A partition has left; unknown ones are passed over."""
         with self._lock:
             core = self._cores.pop(partition, None)
             if core is not None:
-                self._gone.update(_less(_grown(core), self._base.pop(partition)))
+                self._gone.update(less(grown(core), self._base.pop(partition)))
             self._measured.pop((str(partition),), None)
 
     def describe(self) -> Iterable[Metric]:
@@ -222,13 +202,13 @@ class _Stocks(Collector):
         """All families."""
         with self._lock:
             cores = sorted(self._cores.items())
-            grown = Tally(self._gone)
+            total = Tally(self._gone)
             for number, core in cores:
-                grown.update(_less(_grown(core), self._base[number]))
-        yield from _population([core for _, core in cores])
-        yield from _recall(grown, [core for _, core in cores])
-        yield from _scores([core for _, core in cores])
-        yield from _modes([core for _, core in cores])
+                total.update(less(grown(core), self._base[number]))
+        yield from population([core for _, core in cores])
+        yield from recall(total, [core for _, core in cores])
+        yield from scores([core for _, core in cores])
+        yield from modes([core for _, core in cores])
         yield from self._partitions({(str(number),): core for number, core in cores})
 
     def _partitions(self, cores: Mapping[Series, Partition]) -> Iterator[Metric]:
@@ -241,19 +221,19 @@ class _Stocks(Collector):
                     clock = max(clock, int(wall) - core.policy.lateness)
                 backlogs[name] = core.wheel.backlog(clock // HOUR)
 
-        def gauge(name: str, says: str, samples: Mapping[Series, float]) -> Metric:
-            return _gauge(name, says, ("partition",), samples)
+        def each(name: str, says: str, samples: Mapping[Series, float]) -> Metric:
+            return gauge(name, says, ("partition",), samples)
 
-        yield gauge("clock_delay_seconds", "Now less the clock of event time; live partitions only.", delays)
-        yield gauge("deadline_backlog", "Users to look at, hour closed already; some are not due.", backlogs)
+        yield each("clock_delay_seconds", "Now less the clock of event time; live partitions only.", delays)
+        yield each("deadline_backlog", "Users to look at, hour closed already; some are not due.", backlogs)
         rows = {name: len(core.rows) for name, core in cores.items()}
-        yield gauge("state_rows", "Users and visitors held.", rows)
+        yield each("state_rows", "Users and visitors held.", rows)
         sizes = {name: self._size(name, core) for name, core in cores.items()}
-        yield gauge("state_bytes", "Bytes of their rows and keys, as of the last 30 s.", sizes)
+        yield each("state_bytes", "Bytes of their rows and keys, as of the last 30 s.", sizes)
         dark = {name: core.guard.dark * HOUR / 1000 for name, core in cores.items()}
-        yield gauge("source_dark_seconds", "Time in which silence did not count, so far.", dark)
+        yield each("source_dark_seconds", "Time in which silence did not count, so far.", dark)
         offsets = {name: max(core.offset, 0) for name, core in cores.items()}
-        yield gauge(
+        yield each(
             "source_offset", "Next offset of the user topic to fold: it moves, or the partition stands.", offsets
         )
 
@@ -263,125 +243,6 @@ class _Stocks(Collector):
             total = sum(map(len, list(core.rows.values()))) + sum(map(len, list(core.rows)))
             measured = self._measured[name] = (monotonic(), total)
         return measured[1]
-
-
-def _population(cores: list[Partition]) -> Iterator[Metric]:
-    stages: Tally[Series] = Tally({(kind, stage): 0 for kind in _KINDS for stage in STAGES[1:]})
-    risks: Tally[Series] = Tally({(edge,): 0 for edge in P_ALIVE_BUCKETS})
-    tiers = {("tier", tier.id): 0 for core in cores for tier in core.policy.tiers}
-    groups = Tally[Series](tiers | {("segment", s.id): 0 for core in cores for s in core.policy.segments})
-    for core in cores:
-        for (name, dims), cell in list(core.cells.values.items()):
-            labels = tuple(map(str, dims))
-            if name == STAGE.name and labels in stages:
-                stages[labels] += cell[0]
-            elif name == RISK.name and labels in risks:
-                risks[labels] += cell[0]
-            elif name == SEGMENTS.name and labels in groups:
-                groups[labels] += cell[0]
-    yield _gauge("users", "Users and visitors by stage of their lifecycle.", ("kind", "stage"), stages)
-    says = "Users by P(alive) when last looked at: lower edge of a tenth."
-    yield _gauge("users_by_p_alive", says, ("p_alive",), risks)
-    yield _gauge("segment_users", "Users in each segment and tier of the policy.", ("kind", "segment"), groups)
-
-
-def _recall(grown: Mapping[Series, int], cores: list[Partition]) -> Iterator[Metric]:
-    rules = {ALL_RULES, *(rule.id for core in cores for rule in core.policy.rules)}
-    limited = {rule.id for core in cores for rule in core.policy.rules if rule.ceiling is not None}
-    decisions = Tally[Series]({(rule, "suppressed", "ceiling"): 0 for rule in limited})  # for an alert to rise from
-    people = Tally[Series]()
-    money = {"value": Tally[Series](), "perk_cost": Tally[Series]()}
-    for (name, rule, *rest), count in grown.items():
-        series = (_of(rule, rules), *rest)
-        if name == DECISIONS.name:
-            decisions[series] += count
-        elif rest[-1] in _MONEY:
-            money[_MONEY[rest[-1]]][series[:-1]] += count
-        else:
-            people[series] += count
-    says = "Decisions by rule, verdict and first reason."
-    yield _counter("decisions", says, ("rule", "decision", "reason"), decisions)
-    says = (
-        "Users by rule and arm: decided; window over (measured); of these, back at all, and with the goal (recalled). "
-        "Messages: sent, delivered, clicked, bounced, failed. Rule *: by the draw over all rules."
-    )
-    yield _counter("recall_users", says, ("rule", "arm", "step"), people)
-    unit = 10 ** max((EXPONENTS[core.policy.currency.reporting] for core in cores), default=2)
-    says = "What the goals were worth, in the policy's reporting currency."
-    perks = "What was reserved for perks, in the policy's reporting currency."
-    for name, amounts in money.items():
-        worth = {series: minor / unit for series, minor in amounts.items()}
-        yield _counter(f"recall_{name}", says if name == "value" else perks, ("rule", "arm"), worth)
-
-
-def _scores(cores: list[Partition]) -> Iterator[Metric]:
-    """Of the adopted models, over each partition's last days of which everything is known."""
-    seen, foretold = Tally[Series](), Tally[Series]()
-    for core in cores:
-        version = core.position.model[:12]
-        known = list(core.cells.values.items()) if version else []
-        scored = [(dims, cell) for (name, dims), cell in known if name == CALIBRATION.name]
-        end = over(scored)
-        for _, days in by_model((dims, cell) for dims, cell in scored if dims[1] == version):
-            recent = [(day, bands) for day, bands in days if day >= end - _SCORED_DAYS]
-            for band, cell in together(ripe(recent, end)).items():
-                seen[version, band, "silent"] += cell[SILENT]
-                seen[version, band, "came"] += cell[CAME]
-                foretold[version, band] += cell[PERCENT]
-    span = f"the last {_SCORED_DAYS} days whose horizon is over"
-    yield _gauge("scores", f"Scores of {span}, by what followed.", ("model", "band", "result"), seen)
-    expected = {series: percent / 100 for series, percent in foretold.items()}
-    says = f"Of the scores of {span}: how many were to be silent."
-    yield _gauge("scores_foretold", says, ("model", "band"), expected)
-
-
-def _modes(cores: list[Partition]) -> Iterator[Metric]:
-    yield _gauge("partitions", "Partitions owned.", (), {(): len(cores)})
-    counts: dict[Series, float] = {(): cores[0].count} if cores else {}
-    yield _gauge("source_partitions", "Partitions of the user topic, as whoever owns one knows.", (), counts)
-    held = sum(core.guard.held for core in cores)
-    yield _gauge("source_held_partitions", "Owned partitions whose source an operator holds.", (), {(): held})
-    paused = sum(bool(core.position.paused) for core in cores)
-    yield _gauge("sending_paused_partitions", "Owned partitions where a rule is paused.", (), {(): paused})
-    adopted = Tally[Series]((core.position.policy[:12] or "none",) for core in cores)
-    says = "Owned partitions by the policy that they decide by: 12 digits of its hash."
-    yield _gauge("policy_partitions", says, ("policy",), adopted)
-
-
-def _gauge(name: str, says: str, labels: Series, samples: Mapping[Series, float]) -> Metric:
-    return _filled(GaugeMetricFamily(f"rekindle_{name}", says, labels=labels), samples)
-
-
-def _counter(name: str, says: str, labels: Series, samples: Mapping[Series, float]) -> Metric:
-    return _filled(CounterMetricFamily(f"rekindle_{name}", says, labels=labels), samples)
-
-
-def _filled(family: GaugeMetricFamily | CounterMetricFamily, samples: Mapping[Series, float]) -> Metric:
-    for values, sample in sorted(samples.items()):
-        family.add_metric(values, sample)
-    return family
-
-
-def _grown(core: Partition) -> Tally[Series]:
-    """The sums that only grow, without their days, under labels of bounded sets (but for the rule)."""
-    found: Tally[Series] = Tally()
-    for (name, dims), cell in list(core.cells.values.items()):
-        if name == DECISIONS.name:
-            _day, rule, verdict, reason = map(str, dims)
-            found[name, rule, _of(verdict, _VERDICTS), _of(reason, _WHY)] += cell[0]
-        elif name == OUTCOMES.name:
-            _day, rule, _stratum, arm = map(str, dims)
-            for field, count in zip(OUTCOMES.fields, cell, strict=True):
-                found[name, rule, _of(arm, _ARMS), field] += count
-    return found
-
-
-def _less(now: Mapping[Series, int], before: Mapping[Series, int]) -> dict[Series, int]:
-    return {series: count - before.get(series, 0) for series, count in now.items()}
-
-
-def _of(value: str, known: Iterable[str]) -> str:
-    return value if value in known else OTHER
 
 
 def _copy(counts: Counts) -> Counts:

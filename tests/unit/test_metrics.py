@@ -15,7 +15,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from agents.exits import Exit, Refusal
 from agents.exposition import expose
-from agents.metrics import OTHER, Metrics
+from agents.families import OTHER
+from agents.metrics import Metrics
 from agents.observe import ChunkFolded, Committed, Observer
 from pipeline.partition import Partition
 from pipeline.records import Commit, LogRecord, Output
