@@ -5,25 +5,31 @@ written again, since deployed states look like it. A later release has to read e
 """
 
 import sys
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from pipeline.partition import Partition
+from pipeline.perks import SLOTS
 from pipeline.records import LogRecord
+from pipeline.risk import Recency
 from pipeline.state import STATE_VERSION
+from pipeline.units import DAY
+from schemas.control import Lease
 from tests.builders import (
     Entry,
     Folded,
     adopt,
+    adopt_lease,
+    adopt_model,
     at,
     event,
     gap,
     hold,
     identify,
     log,
-    order,
     pause,
     played,
     registry,
@@ -40,9 +46,39 @@ salt: golden
 lifecycle: {new_for: 7d, at_risk: 10d, dormant: 20d, returned_for: 14d}
 currency: {reporting: USD, rates: {EUR: 1.08, JPY: 0.007}}
 source_guard: {min_expected: 2, dark_below: 0.3}
-consent: {email: {basis: opt_out, trait: email}}
+activation: {event: Order Completed, within: 14d}
+tiers: [{id: gold, where: {value_365d: {at_least: 100}}}]
+segments:
+  - {id: gold-away, where: {tier: gold, silence_days: {at_least: 8}}}
+  - {id: regulars, where: {active_days: {at_least: 6}}}
+consent:
+  email: {basis: opt_out, trait: email}
+  push: {basis: opt_out, trait: push}
+caps: {per_week: 1, channels: {email: {per_day: 1}}}
+quiet_hours: {from: "18:00", to: "09:00", timezone: Europe/Berlin}
+holdout: 0.1
+perks: [{id: ten-off, cost: 10, budget: 5000}]
 rules:
-  - {id: silent, when: {silence: 20d}, holdout: 0.4, expires_after: 3d, cooldown: 30d, goal: {within: 14d}}
+  - id: gold-back
+    when: {segment: gold-away}
+    priority: 1
+    content: {feature_id: shelf, items: 2}
+    perk: ten-off
+    steps: [{after: 4d, channel: push, template: again}]
+    holdout: 0.3
+    expires_after: 2d
+    cooldown: 20d
+    ceiling: 3
+    goal: {event: Order Completed, within: 14d}
+  - {id: hello, kind: activate, when: {not_activated: 3d}, holdout: 0.2, cooldown: 20d, goal: {within: 5d}}
+  - {id: risky, when: {risk_above: 0.8, min_silence: 6d}, holdout: 0.2, cooldown: 20d, goal: {within: 5d}}
+  - id: silent
+    when: {silence: 20d}
+    holdout: 0.4
+    expires_after: 3d
+    cooldown: 30d
+    backlog: {spread: 5d}
+    goal: {within: 14d}
   - id: fading
     when: {p_alive_below: 0.3, min_silence: 5d, min_active_days: 3}
     channel: push
@@ -52,6 +88,9 @@ rules:
     goal: {event: Order Completed, within: 10d}
 """
 USERS: Final = 40
+MODEL: Final = Recency(horizon=7 * DAY, base=0.0, mean=2.0, weight=3.0).to_json()
+LEASE: Final = msgspec.json.encode(Lease({"ten-off": [1000] * SLOTS}))
+SECRET: Final = b"of the golden state"
 
 
 class Golden(msgspec.Struct):
@@ -75,19 +114,26 @@ def story() -> Story:
     """Users of every kind, in every stage, with everything that a row, a cell and the partition row can hold."""
 
     def day(number: int) -> list[Entry]:
-        entries = [tick(at(number, hour)) for hour in range(0, 24, 6)]
+        entries = [tick(at(number, hour)) for hour in range(24)]
         for user in range(USERS):
             name = f"user-{user}"
-            if number > user or (number * 7 + user) % (2 + user % 9):  # the later their number, the longer they stay
+            # The later their number, the longer they stay; all come back once.
+            if number % 60 > user or (number * 7 + user) % (2 + user % 9):
                 continue
             when = at(number, user % 24, user)
             entries.append(event(when, name, source=("google", "newsletter", None)[user % 3]))
             if user % 4 == 0:
                 currency = ("USD", "EUR", "JPY", "GBP")[user // 4 % 4]
-                entries.append(order(when + 60_000, name, 10 + user, currency, id=f"order-{user}-{number}"))
+                bought = {
+                    "revenue": 10 + user,
+                    "currency": currency,
+                    "products": [{"product_id": f"item-{number % 3}"}, {"sku": user}],
+                }
+                key = f"order-{user}-{number}"
+                entries.append(event(when + 60_000, name, "Order Completed", id=key, properties=bought))
             if user % 11 == 0:
                 entries.append(entries[-1])  # sent twice
-        return entries
+        return sorted(entries, key=lambda entry: entry.appended)
 
     known = [
         identify(at(1), "user-3", timezone="Europe/Berlin", locale="de-DE", unsubscribed=True),
@@ -100,7 +146,7 @@ def story() -> Story:
         Entry(b"user-1", None),
         gap(5, 9),
     ]
-    first = [played(), tick(at(0)), adopt(POLICY)]
+    first = [played(), tick(at(0)), adopt(POLICY), adopt_model(MODEL), adopt_lease(LEASE)]
     early = [entry for number in range(45) for entry in day(number)]
     interrupted = [hold(), *day(45), *day(46), release(), pause("fading"), *day(47), resume(), pause("silent")]
     late = [event(at(44), "user-2", id="late"), event(at(47), "user-30", id="of-the-end"), event(at(47), "newcomer")]
@@ -123,8 +169,9 @@ def make() -> Golden:
 
 
 def partition() -> Partition:
-    """An empty one that knows the policy."""
-    return Partition(0, 1, registry(POLICY))
+    """An empty one that knows policy, model and lease."""
+    bodies = {f"model/{sha256(MODEL).hexdigest()}": MODEL, f"lease/{sha256(LEASE).hexdigest()}": LEASE}
+    return Partition(0, 1, registry(POLICY) | bodies, secret=SECRET)
 
 
 def described(value: Any) -> Any:

@@ -61,16 +61,26 @@ def test_it_holds_all_that_a_state_can_hold(folder: Path) -> None:
     core, golden = restored(folder), read(folder)
     users = dict(core.states())
     assert {state.stage for state in users.values()} >= {1, 2, 3, 4}
-    for field in ("recall", "profile"):
+    for field in ("recall", "profile", "orders", "groups", "check"):
         assert any(getattr(state, field) is not None for state in users.values())
     assert any(state.recall and state.recall.window_end for state in users.values())
-    assert any(state.recall and state.recall.holdout for state in users.values())
+    for field in ("holdout", "withheld", "contacts", "pending", "program", "drawn"):
+        assert any(state.recall and getattr(state.recall, field) for state in users.values()), field
+    assert any(state.groups and state.groups.segments and state.groups.tier for state in users.values())
+    assert any(state.orders and state.orders.items for state in users.values())
+    position = core.position
+    assert position.model
+    assert position.lease
+    assert position.since
+    assert position.erasure_key
+    assert position.hourly
+    assert any(name[:1] == b"e" for name, _ in golden.state)
     assert not all(state.known for state in users.values())
     counts = core.position.counts
     assert all(getattr(counts, name) for name in ("late", "backfilled", "duplicate", "rejected", "woken", "lost"))
     assert core.position.paused == ["silent"]
     assert core.guard.dark
-    assert set(golden.outputs) == {"triggers", "decisions", "outcomes"}
+    assert set(golden.outputs) == {"triggers", "decisions", "outcomes", "segments"}
 
 
 def test_the_row_grows_at_its_end_only() -> None:
