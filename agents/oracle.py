@@ -71,13 +71,18 @@ async def verify(settings: Settings, *, wait: float = 30.0) -> Findings:
         MissingBody, UnknownVersion, UnreadableBody, CoreError: the log can't be replayed by this release.
         WrongKey: the workers have another key of erasures.
     """
+    return (await examine(settings, wait=wait))[1]
+
+
+async def examine(settings: Settings, *, wait: float = 30.0) -> tuple[Evidence, Findings]:
+    """As `verify`, with what was read. Raises as it."""
     deadline, secret = monotonic() + wait, erasure_key(settings)
     while True:
         with few_collections():
             evidence = await gather(settings, wait=max(0.0, deadline - monotonic()))
             findings = check(evidence, tenant=settings.tenant, secret=secret)
         if not findings.unsettled or monotonic() > deadline:
-            return findings
+            return evidence, findings
         await asyncio.sleep(_PULSE)
 
 

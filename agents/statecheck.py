@@ -11,7 +11,7 @@ from pipeline.lifecycle import DORMANT, STAGES, UNSEEN
 from pipeline.position import decode_position
 from pipeline.scores import cell_of
 from pipeline.state import UserState, decode_row
-from pipeline.sums import CALIBRATION, GROWTH, STAGE
+from pipeline.sums import CALIBRATION, GROWTH, SEGMENTS, STAGE
 from pipeline.sums.base import Cells, Dims, decode_key
 from pipeline.sums.calibration import CAME, LOST, SILENT, TOLD
 from pipeline.sums.growth import DORMANT as FELL_DORMANT
@@ -96,6 +96,7 @@ def invariants(number: int, rows: Rows) -> Iterator[str]:
     stock: Counter[tuple[str, str]] = Counter()
     awake: Counter[str] = Counter()
     scores: Counter[Dims] = Counter()
+    members: Counter[Dims] = Counter()
     for key, value in rows.items():
         try:
             if key[:1] == b"s":
@@ -105,6 +106,9 @@ def invariants(number: int, rows: Rows) -> Iterator[str]:
                 kind = "user" if state.known else "visitor"
                 if state.check is not None:
                     scores[cell_of(state.check)] += 1
+                if state.groups is not None:
+                    members.update(("segment", found.segment) for found in state.groups.segments)
+                    members.update([("tier", state.groups.tier)] if state.groups.tier else [])
                 if state.stage != UNSEEN:
                     stock[kind, STAGES[state.stage]] += 1
                     awake[kind] += state.stage != DORMANT
@@ -120,6 +124,11 @@ def invariants(number: int, rows: Rows) -> Iterator[str]:
                 yield f"partition {number}: the sums say {values[0]} {kind}s {stage}, and there are {there} rows"
         elif name == CALIBRATION.name:
             scores[dims] -= values[TOLD] - values[SILENT] - values[CAME] - values[LOST]
+        elif name == SEGMENTS.name:
+            members[dims] -= values[0]
+    for dims, over in members.items():
+        if over:
+            yield f"partition {number}: {over:+} users are in {dims}, by rows against the sums"
     for dims, over in scores.items():
         if over:
             yield f"partition {number}: {over:+} scores wait of {dims}, by rows against the sums"

@@ -1,6 +1,7 @@
 """Long fault runs: `make faults N=25 SEED=7`. A table, and build/faults.json.
 
-Exit code 1 if anything was lost, wrong, doubled or stuck.
+Exit code 1 if anything was lost, wrong, doubled, unsafe or stuck, or if all faults together left out what they have to
+cover.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from agents.erasure_key import make_erasure_key
 from agents.local import LocalKafka, home
 from agents.process import follow_parent
 from agents.settings import load_settings
+from tests.faults.outputs import KINDS
 from tests.faults.runs import PLANS, Run, runs_of
 from tests.waiting import BROKER_SETTINGS
 
@@ -76,9 +78,14 @@ def main() -> int:
         failed = sum(not run.check.ok for run in found if run.fault == fault)
         table.add_row(fault, *(str(count) for count in counts.values()), str(failed))
     console.print(table)
+    came = set().union(*(run.check.seen for run in found))
+    missing = sorted(KINDS - came)
+    console.print(f"of {len(KINDS)} kinds of things {len(KINDS) - len(missing)} came about", markup=False)
+    if missing:
+        console.print(f"never: {', '.join(missing)}", style="yellow", markup=False)
     OUT.parent.mkdir(exist_ok=True)
     OUT.write_text(json.dumps(summary, indent=2) + "\n")
-    bad = not all(run.check.ok for run in found)
+    bad = not all(run.check.ok for run in found) or bool(missing and args.only == list(PLANS))
     if not bad and args.folder is None:
         shutil.rmtree(folder, ignore_errors=True)
     return int(bad)

@@ -2,13 +2,14 @@
 
 import asyncio
 import signal
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from time import monotonic
-from typing import Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
@@ -17,17 +18,32 @@ from agents.erasure_key import erasure_key_path
 from agents.evidence import gather, unfolded
 from agents.exits import Exit, Refusal
 from agents.kafka.admin import create_topics, delete_topics, plan
-from agents.kafka.publish import publish_control, publish_policy
+from agents.kafka.adopt import publish_lease, publish_model
+from agents.kafka.publish import Draft, publish, publish_control, publish_policy
 from agents.local import LocalKafka
-from agents.oracle import Findings, verify
-from agents.settings import load_settings
+from agents.oracle import Findings, examine
+from agents.settings import Settings, load_settings
 from schemas.control import Domain, Pause, Resume, TimeDomain
-from tests.faults.feed import POLICY, Feed, Placed
+from tests.faults.audit import audit
+from tests.faults.feed import BODIES, Feed, Placed
+from tests.faults.outputs import outputs_of, seen
 from tests.faults.processes import THIS_RELEASE, Process, launch
+from tests.faults.rules import MODEL, POLICY, SWITCHED_ON
 from tests.waiting import PATIENCE, SESSION, SOON
 
 _HOUR_SECONDS: Final = 0.12  # a virtual hour of the feed
 _RESTARTED: Final = {-signal.SIGKILL, Exit.NO_BROKER, Exit.FENCED, Exit.SEND}  # what a supervisor restarts after
+
+OPERATOR: Final[Sequence[Callable[[Settings], Awaitable[Any]]]] = (
+    lambda settings: publish_control(settings, Pause("silent")),
+    lambda settings: publish_control(settings, Resume()),
+    lambda settings: publish_control(settings, Resume()),
+    lambda settings: publish_policy(settings, SWITCHED_ON.encode()),
+    lambda settings: publish_model(settings, MODEL),
+    lambda settings: publish_model(settings, None),
+    publish_lease,
+)
+"""What is published now and then, beside what is fed."""
 
 
 class Detour(NamedTuple):
@@ -43,7 +59,11 @@ class Check:
 
     findings: Findings
     failures: list[str] = field(default_factory=list)
-    """What else went wrong: records that were never folded, a worker that ended with a code that no fault explains."""
+    """What else went wrong: records that were never folded, a worker that ended with a code that no fault explains, a
+    trigger that must not be.
+    """
+    seen: Counter[str] = field(default_factory=Counter)
+    """What came about up to now, and how often; see `tests.faults.outputs.KINDS`."""
 
     @property
     def ok(self) -> bool:
@@ -106,7 +126,7 @@ class Cluster:
         client = {"bootstrap_servers": self.kafka.bootstrap}
         await asyncio.to_thread(create_topics, client, plan(self.settings.topic_prefix, self.partitions))
         if self._domain == "played":
-            await publish_control(self.settings, Domain("played"))
+            await publish(self.settings, Draft(BODIES, [Domain("played")]))
         await publish_policy(self.settings, self._policy.encode())
         self._producer = AIOKafkaProducer(**client, acks="all", enable_idempotence=True, linger_ms=5)
         await self._producer.start()
@@ -227,10 +247,9 @@ class Cluster:
             self._fed.clear()
             began = monotonic()
             await self.send(self.feed.hour())
-            if self.random.random() < 0.01:
-                message = self.random.choice((Pause("silent"), Resume(), Resume()))
-                with suppress(Refusal):
-                    await publish_control(self.settings, message)
+            if self.random.random() < 0.03:
+                with suppress(Refusal, KafkaError, TimeoutError):
+                    await self.random.choice(OPERATOR)(self.settings)
             await asyncio.sleep(max(0.0, began + _HOUR_SECONDS - monotonic()))
 
     async def send(self, records: Iterable[Placed]) -> None:
@@ -269,7 +288,7 @@ class Cluster:
         await self._fed.wait()
         failures, self._failures = self._failures, []
         try:
-            findings = await verify(self.settings, wait=PATIENCE)
+            evidence, findings = await examine(self.settings, wait=PATIENCE)
         except Refusal as refusal:
             return Check(Findings(), [*failures, f"the oracle: {refusal.line}"])
         if findings.behind:
@@ -277,7 +296,10 @@ class Cluster:
             failures += self.last_words()
         if not findings.read:
             failures.append("there was nothing to compare")
-        return Check(findings, failures)
+        outputs = outputs_of(evidence)
+        if self._policy == POLICY:
+            failures += audit(evidence, outputs)[:20]
+        return Check(findings, failures, seen(evidence, outputs))
 
     def last_words(self) -> list[str]:
         """The last line that each process wrote."""

@@ -13,10 +13,11 @@ from agents.oracle import Findings
 from schemas.control import TimeDomain
 from tests.faults import edges, faults, ground
 from tests.faults.faults import NAMES, Fault
-from tests.faults.feed import POLICY, TOGETHER
+from tests.faults.feed import TOGETHER
 from tests.faults.harness import Check, Cluster, Detour
 from tests.faults.loss import lose_state
 from tests.faults.publisher import kill_publisher
+from tests.faults.rules import POLICY
 
 Ground = Callable[[Path], AbstractContextManager[tuple[LocalKafka, Detour | None]]]
 

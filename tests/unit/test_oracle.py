@@ -2,17 +2,19 @@ from dataclasses import replace
 
 import msgspec
 import pytest
+from msgspec.structs import replace as replace_fields
 
 from agents.evidence import Evidence
 from agents.oracle import Findings, check
 from agents.statecheck import invariants
-from pipeline.erasure import WrongKey
+from pipeline.erasure import WrongKey, decode_mark, encode_mark
 from pipeline.partition import Partition
 from pipeline.position import decode_position
 from pipeline.records import LogRecord
 from pipeline.risk import Recency
 from pipeline.units import DAY
 from schemas.partitioner import partition_of
+from schemas.topics import OUTPUTS
 from tests.builders import (
     POLICY,
     adopt,
@@ -32,7 +34,12 @@ from tests.builders import (
 )
 
 COUNT = 2
-TOPICS = ("triggers", "decisions", "outcomes", "deadletters")
+TOPICS = tuple(topic.name for topic in OUTPUTS)
+GROUPED = POLICY.replace(
+    "rules:",
+    "tiers: [{id: buyers, where: {orders: {at_least: 1}}}]\n"
+    "segments: [{id: quiet, where: {silence_days: {at_least: 10}}}]\nrules:",
+)
 
 
 def users(number: int, many: int) -> list[str]:
@@ -40,22 +47,28 @@ def users(number: int, many: int) -> list[str]:
 
 
 def inputs(number: int) -> list[LogRecord]:
-    """Six users silent from the first day on, one of whom is back after the trigger; a bad record; ticks to day 45."""
-    names = users(number, 6)
+    """Six users silent from the first day on, one of whom is back after the trigger; one who is erased, and of whom an
+    old event comes again; a bad record; ticks to day 45.
+    """
+    *names, erased = users(number, 7)
     return history(
+        event(at(0), erased),
+        event(at(0, 1), erased, kind="delete"),
+        event(at(0), erased, id="again"),
         [event(at(0, 0, 5 * n), name, source="google") for n, name in enumerate(names)],
         order(at(0, 1), names[0], 30),
         event(at(0, 1), names[0], key=b"somebody-else"),
         ticks(at(0, 6), at(33), 6 * 3_600_000),
         event(at(33, 0, 30), names[1]),
         ticks(at(33, 6), at(45), 6 * 3_600_000),
+        policy=GROUPED,
     )
 
 
 @pytest.fixture
 def evidence() -> Evidence:
     """What two partitions that work well leave behind."""
-    found = Evidence("users", COUNT, registry(POLICY), {}, {}, {topic: {} for topic in TOPICS})
+    found = Evidence("users", COUNT, registry(GROUPED, POLICY), {}, {}, {topic: {} for topic in TOPICS})
     for number in range(COUNT):
         found.inputs[number] = inputs(number)
         write(found, number, found.inputs[number])
@@ -97,7 +110,7 @@ def test_what_the_core_wrote_agrees(evidence: Evidence) -> None:
     assert findings.read == sum(map(len, evidence.inputs.values()))
     assert len(evidence.outputs["triggers"][0]) == 6
     assert evidence.outputs["outcomes"][1]
-    assert evidence.outputs["deadletters"][1]
+    assert all(evidence.outputs[topic][1] for topic in TOPICS)
 
 
 @pytest.mark.parametrize("topic", TOPICS)
@@ -163,6 +176,45 @@ def test_a_partition_row_that_cant_be_read(evidence: Evidence) -> None:
     findings = check(evidence)
     assert counts(findings) == (0, 0, 0, 1)
     assert findings.details[0].startswith("partition 0: the partition row can't be read")
+
+
+def test_a_mark_that_is_missing_or_tells_another_time(evidence: Evidence) -> None:
+    state = evidence.state[0]
+    [key] = [key for key in state if key[:1] == b"e"]
+    mark = decode_mark(state.pop(key))
+    findings = check(evidence)
+    assert counts(findings) == (0, 0, 0, 1)
+    assert findings.details == [f"partition 0: the mark {key[1:].hex()} is missing"]
+    state[key] = encode_mark(replace_fields(mark, until=mark.until - 1))
+    findings = check(evidence)
+    assert counts(findings) == (0, 0, 0, 1)
+    assert findings.details[0].startswith(f"partition 0: the mark {key[1:].hex()} differs in ")
+
+
+@pytest.mark.parametrize(
+    ("topic", "said", "instead"), [("segments", b"enter", b"leave"), ("erasures", b"2024", b"2025")]
+)
+def test_a_change_of_a_segment_and_a_certificate_that_say_something_else(
+    evidence: Evidence, topic: str, said: bytes, instead: bytes
+) -> None:
+    found = evidence.outputs[topic][0]
+    value = found[0].value
+    assert value is not None
+    assert said in value
+    found[0] = found[0]._replace(value=value.replace(said, instead))
+    assert counts(check(evidence)) == (0, 1, 0, 0)
+
+
+def test_who_is_in_a_segment_or_tier_is_counted_there_even_if_both_sides_agree(evidence: Evidence) -> None:
+    state = evidence.state[0]
+    assert not list(invariants(0, state))
+    for kind in ("segment", "tier"):
+        [cell] = [key for key in state if key.startswith(f"ssegments\x1f{kind}".encode())]
+        kept = state[cell]
+        state[cell] = msgspec.msgpack.encode([msgspec.msgpack.decode(kept)[0] + 1])
+        [line] = invariants(0, state)
+        assert line.startswith(f"partition 0: -1 users are in ('{kind}', ")
+        state[cell] = kept
 
 
 def test_growth_and_stage_have_to_add_up_even_if_both_sides_agree(evidence: Evidence) -> None:
