@@ -25,6 +25,7 @@ MESSAGES: Final[dict[str, Any]] = {
     "event-order-properties": OrderProperties,
     "event-traits": Traits,
     "control": control.AnyControl,
+    "lease": control.Lease,
     "skip": control.Skip,
     "trigger": Trigger,
     "decision": Decision,
