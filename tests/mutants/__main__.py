@@ -31,6 +31,7 @@ from tests.mutants.core import CORE
 from tests.mutants.evidence import EVIDENCE
 from tests.mutants.mutant import Mutant
 from tests.mutants.scores import MODELS
+from tests.mutants.segments import SEGMENTS
 from tests.mutants.transport import SHELL, TRANSPORT
 
 ROOT: Final = Path(__file__).parents[2]
@@ -106,7 +107,7 @@ def main() -> int:
     args = parser.parse_args()
     follow_parent()
     console = Console()
-    mutants = [] if args.transport else [*CORE, *CHURN, *CONTACT, *MODELS, *EVIDENCE, *SHELL]
+    mutants = [] if args.transport else [*CORE, *CHURN, *CONTACT, *MODELS, *SEGMENTS, *EVIDENCE, *SHELL]
     mutants += TRANSPORT if args.transport or args.all else []
     mutants = [mutant for mutant in mutants if args.only in mutant.rule]
     began = monotonic()

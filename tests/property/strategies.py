@@ -31,13 +31,13 @@ from tests.builders import (
     resume,
     tick,
 )
-from tests.property.policies import CALM, DENSE, LEASES, MODELS, POLICIES, RISKY
+from tests.property.policies import CALM, DENSE, GROUPED, LEASES, MODELS, POLICIES, RISKY
 
 REGISTRY: Final = registry(*POLICIES) | leases(*LEASES) | models(*MODELS)
 
 USERS: Final = ("u0", "u1", "u2", "u3", "v0")
 VISITORS: Final = ("v0", "v1")
-RULES: Final = ("early", "late", "hello", "fading")
+RULES: Final = ("early", "late", "hello", "miss")
 # New year; two days before Europe's clocks go forward, a day before they go back; before those of Lord Howe do.
 STARTS: Final = (at(0), at(0), at(0), at(88), at(299), at(95, 12), at(277, 6))
 SOURCES: Final = (None, None, "google", "newsletter", "facebook")
@@ -91,19 +91,20 @@ _products = st.none() | st.lists(
 
 
 @st.composite
-def _feedback(draw: Any, sent: list[Entry], clock: int, number: int) -> Entry:
-    """What is reported of a message that may have been sent because of the silence after one of these events."""
-    begun = draw(simple(sent))
-    user, start = (begun.key or b"").decode(), milliseconds(msgspec.json.decode(begun.value or b"")["timestamp"])
-    name = "\x1f".join(("default", user, draw(simple(RULES)), str(start), str(draw(simple((0, 0, 1, 2, 3))))))
-    return event(
-        clock + draw(simple(OFFSETS[:7])),
-        user,
-        draw(simple(tuple(FEEDBACK_EVENTS))),
-        id=f"m{number}",
-        appended=clock,
-        properties=draw(simple(({"trigger_id": sha256(name.encode()).hexdigest()[:32]},) * 7 + ({"trigger_id": 1},))),
-    )
+def _feedback(draw: Any, sent: list[Entry], clock: int, number: int) -> list[Entry]:
+    """What is reported of the messages that may have been sent to a user, for their last silence or their first."""
+    user = draw(simple(sent)).key or b""
+    bodies = [msgspec.json.decode(entry.value or b"") for entry in sent if entry.key == user]
+    times = [milliseconds(body["timestamp"]) or 0 for body in bodies]
+    found = []
+    for rule, step in draw(st.lists(st.tuples(simple(RULES), simple((0, 0, 0, 1, 2))), min_size=4, max_size=8)):
+        start = min(times) if rule == "hello" else max(times)
+        name = "\x1f".join(("default", user.decode(), rule, str(start), str(step)))
+        told = draw(simple((sha256(name.encode()).hexdigest()[:32],) * 15 + (1,)))
+        offset, kind = draw(simple(OFFSETS[:5])), draw(simple(tuple(FEEDBACK_EVENTS)))
+        named = {"id": f"m{number}/{len(found)}", "appended": clock, "properties": {"trigger_id": told}}
+        found.append(event(clock + offset, user.decode(), kind, **named))
+    return found
 
 
 @st.composite
@@ -173,8 +174,11 @@ def logs(draw: Any, *, live: bool | None = None, policies: tuple[str, ...] = POL
                 entries.append(draw(simple(POISON))._replace(appended=clock))
             case "erased" if sent:  # and then what is known of them is imported again, as history or as it came
                 entries += draw(_erased(sent[-8:], clock, number))
-            case "feedback" if sent:
-                entries.append(draw(_feedback(sent[-12:], clock, number)))
+            case "feedback" if sent:  # once the silence has lasted
+                silence = draw(simple((0, 9 * HOUR, 14 * HOUR, 27 * HOUR)))
+                entries += _ticks(draw, clock, silence, live=live)
+                clock += silence
+                entries += draw(_feedback(sent[-12:], clock, number))
             case "control":
                 entries.append(draw(simple(_controls(clock, policies))))
             case _:
@@ -190,7 +194,7 @@ def ordered_logs(draw: Any) -> list[LogRecord]:
     No duplicates, nothing late or backfilled, control messages right after a tick; the source guard abstains.
     """
     live = draw(st.booleans())
-    calm = (CALM, RISKY, DENSE)
+    calm = (CALM, RISKY, DENSE, GROUPED)
     clock = ticked = draw(simple(STARTS))
     entries = _beginning(draw, clock, calm, live=live)
     for number in range(draw(st.integers(5, 40))):
@@ -214,10 +218,10 @@ def _beginning(draw: Any, clock: int, policies: tuple[str, ...], *, live: bool) 
 
 
 def _ticks(draw: Any, clock: int, step: int, *, live: bool) -> list[Entry]:
-    """Ticks up to `clock + step`: one, or one every six hours."""
+    """Ticks up to `clock + step`: one, or one every two or six hours."""
     if not step:
         return []
-    pace = draw(simple((6 * HOUR, step))) if step > 6 * HOUR else step
+    pace = draw(simple((6 * HOUR, 2 * HOUR if step <= 3 * DAY else 6 * HOUR, step))) if step > 6 * HOUR else step
     times = [clock + passed for passed in (*range(pace, step, pace), step)]
     return [now(time) if live else tick(time) for time in times]
 

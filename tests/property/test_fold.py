@@ -97,7 +97,7 @@ def test_the_number_of_partitions_changes_nothing_for_a_log_in_order(records: li
     parts = [fold(part, number=n, count=count, extra=REGISTRY) for n, part in enumerate(spread(records, count))]
     assert _users(parts) == _users([whole])
     assert _cells(parts) == _cells([whole])
-    for topic in ("triggers", "decisions", "outcomes"):
+    for topic in ("triggers", "decisions", "outcomes", "segments"):
         assert _values(parts, topic) == _values([whole], topic)
     assert sorted(r for part in parts for _, r in part.deadletters) == sorted(r for _, r in whole.deadletters)
 

@@ -20,6 +20,7 @@ def test_the_invariants_hold(records: list[LogRecord]) -> None:
     _counts_add_up(folded, records)
     _growth_explains_the_stock(folded)
     _stocks_are_what_the_rows_say(folded)
+    _memberships_are_what_the_messages_say(folded, erased={r.key for r in records if b'"delete"' in (r.value or b"")})
     _a_trigger_is_a_decision_to_send(folded)
     erased = {(r.key or b"").decode() for r in records if b'"delete"' in (r.value or b"")}
     _one_contact_per_episode(folded, erased)
@@ -53,6 +54,26 @@ def _stocks_are_what_the_rows_say(folded: Folded) -> None:
     risks = Counter((f"{s.risk / 10:.1f}",) for s in seen if s.known)
     assert {dims: cell[0] for (name, dims), cell in folded.cells.items() if name == "stage"} == stages
     assert {dims: cell[0] for (name, dims), cell in folded.cells.items() if name == "risk"} == risks
+
+
+def _memberships_are_what_the_messages_say(folded: Folded, erased: set[bytes | None]) -> None:
+    messages = folded.messages("segments")
+    assert not _repeated(message["id"] for message in messages)
+    told: dict[str, set[tuple[str, str]]] = {}
+    for message in messages:
+        data, mine = message["data"], told.setdefault(message["subject"], set())
+        assert ((data["kind"], data["segment"]) in mine) == (data["change"] == "leave") or message[
+            "subject"
+        ].encode() in erased
+        (mine.add if data["change"] == "enter" else mine.discard)((data["kind"], data["segment"]))
+    stock: Counter[tuple[str, str]] = Counter()
+    for user, state in folded.users.items():
+        groups = state.groups
+        inside = {("segment", kept.segment) for kept in groups.segments} if groups else set()
+        inside |= {("tier", groups.tier)} if groups and groups.tier else set()
+        assert user.encode() in erased or inside == told.get(user, set())
+        stock.update(inside)
+    assert {dims: cell[0] for (name, dims), cell in folded.cells.items() if name == "segments"} == stock
 
 
 def _a_trigger_is_a_decision_to_send(folded: Folded) -> None:

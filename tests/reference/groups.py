@@ -174,7 +174,7 @@ def _stages(world: World, user: User) -> list[int]:
 
 def _reaches(world: World, user: User, name: str, limit: float, at: int) -> int:
     def other(then: int) -> bool:
-        return (value(world, user, name, then) >= limit) != (value(world, user, name, at) >= limit)
+        return bool(value(world, user, name, then) >= limit) != bool(value(world, user, name, at) >= limit)
 
     if name in ("silence_days", "age_days"):
         when = (user.silence if name == "silence_days" else user.beginning) + int(limit)

@@ -65,7 +65,10 @@ def settle(world: World, user: User, until: int, by: Literal["clock", "event"]) 
     waits = [(w.at, order[w.rule], w.step, w) for w in user.waiting]
     floor = max(user.floor, world.adopted)
     fresh = [one for one in due(world, user) if isinstance(one[2], str) or one[0] >= floor]
-    found = [*waits, *((at + world.dark, number, 0, what) for at, number, what in fresh)]
+    found: list[tuple[int, float, int, Waiting | str | Rule]] = [
+        *waits,
+        *((at + world.dark, number, 0, what) for at, number, what in fresh),
+    ]
     told, user.look = False, None
     stale = user.stale and by == "clock"
     if groups.concern(world, user) and (stale or groups.moment(user) + 1 < until - world.dark):

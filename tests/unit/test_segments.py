@@ -226,8 +226,9 @@ def test_whoever_is_erased_leaves_in_silence() -> None:
 
 
 def test_visitors_are_in_no_segment() -> None:
-    folded = run(event(at(0), None, anonymous="v"), tick(at(20)))
-    assert folded.messages("segments") == []
+    policy = "version: 1\nsegments: [{id: young, where: {age_days: {below: 3}}}]"
+    folded = run(event(at(0), None, anonymous="v"), event(at(0), "ann"), tick(at(20)), policy=policy)
+    assert {m["subject"] for m in folded.messages("segments")} == {"ann"}
 
 
 def test_without_segments_nothing_is_kept_and_nobody_is_woken_for_them() -> None:
