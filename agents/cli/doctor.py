@@ -2,7 +2,7 @@
 
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from importlib import metadata, util
 from pathlib import Path
 from time import time
@@ -14,6 +14,7 @@ from agents.cli.base import as_json, emit, run, settings_of
 from agents.erasure_key import erasure_key, erasure_key_path
 from agents.exits import Exit, Refusal
 from agents.kafka.admin import admin_client, check_topics
+from agents.kafka.adopt import current_policy, model_history, unmet_by
 from agents.kafka.connection import client_options
 from agents.kafka.publish import history
 from agents.kafka.read import open_logs
@@ -42,7 +43,7 @@ class Look(NamedTuple):
 @as_json
 @click.pass_context
 def doctor(ctx: click.Context, *, as_json: bool) -> None:
-    """Look at this machine, the brokers, the topics and the policy.
+    """Look at this machine, the brokers, the topics, the policy and what it needs.
 
     The exit code is that of the first thing that is bad.
     """
@@ -135,6 +136,16 @@ def _deployment(settings: Settings) -> Iterator[Look]:
     yield from run(settings, _log(settings))
 
 
+def _adopted(what: str, digest: str, at: str, partitions: Collection[int], adopted: Mapping[int, str]) -> Look:
+    """Whether every partition goes by what was published last."""
+    found = f"{digest[:12]}, published {at}"
+    without = sorted(number for number in partitions if adopted.get(number) != digest)
+    if without:
+        named = ", ".join(map(str, without[:8]))
+        found += f"; not adopted yet by {len(without)} of {len(partitions)} partitions ({named})"
+    return Look(what, "note" if without else "ok", found)
+
+
 async def _log(settings: Settings) -> list[Look]:
     """What the topics tell: the broker's clock, the policy, how far the workers are."""
     users, state = settings.topic(USERS.name), settings.topic(STATE.name)
@@ -166,12 +177,16 @@ async def _log(settings: Settings) -> list[Look]:
     if not entries:
         looks.append(Look("policy", "note", "none was published: state is kept, nothing is decided"))
         return looks
-    current = entries[-1].policy
-    without = sorted(n for n in ends if n not in positions or positions[n].policy != current)
-    found = f"{current[:12]}, published {entries[-1].at}"
-    if without:
-        found += f"; not adopted yet by {len(without)} of {len(ends)} partitions ({', '.join(map(str, without[:8]))})"
-    looks.append(Look("policy", "note" if without else "ok", found))
+    adopted = {number: position.policy for number, position in positions.items()}
+    looks.append(_adopted("policy", entries[-1].policy, entries[-1].at, ends, adopted))
+    models = model_history(registry)
+    if models and models[-1].model:
+        adopted = {number: position.model for number, position in positions.items()}
+        looks.append(_adopted("model", models[-1].model, models[-1].at, ends, adopted))
+    try:
+        looks += [Look("policy", "note", line) for line in unmet_by(current_policy(registry), registry)]
+    except Refusal as refusal:
+        looks.append(Look("policy", "bad", refusal.line, refusal.code))
     paused = sorted({rule for position in positions.values() for rule in position.paused})
     if paused:
         looks.append(Look("sending", "note", f"paused: {', '.join('all' if rule == '*' else rule for rule in paused)}"))

@@ -7,12 +7,15 @@ import click
 from agents.cli.base import Failure, Group, as_json, emit, run, settings_of, table
 from agents.cli.policy_diff import diff
 from agents.exits import Exit, Refusal
+from agents.kafka.adopt import unmet_by
 from agents.kafka.publish import Publication, history, publish_policy, read_registry
 from agents.settings import Settings
 from pipeline.policy import InSegment, NotActivated, PAliveBelow, Policy, PolicyError, RiskAbove, Rule, Silence, parse
-from pipeline.units import DAY
+from pipeline.policy.needs import unmet
+from pipeline.units import DAY, HOUR
 
-_file = click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+_path = click.Path(exists=True, dir_okay=False, path_type=Path)
+_file = click.argument("file", type=_path)
 
 
 @click.group(cls=Group)
@@ -24,11 +27,21 @@ policy.add_command(diff)
 
 
 @policy.command()
-@_file
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=_path)
 @as_json
 @click.pass_context
-def check(ctx: click.Context, *, file: Path, as_json: bool) -> None:
-    """Read FILE and name every problem by its line; nothing is sent anywhere."""
+def check(ctx: click.Context, *, files: tuple[Path, ...], as_json: bool) -> None:
+    """Read each FILE and name every problem by its line; nothing is sent anywhere.
+
+    What it needs beside it is named too: a churn model, a lease of its perks. With --json a line for each file.
+    """
+    sound = [_checked(file, as_json=as_json) for file in files]
+    if not all(sound):
+        ctx.exit(Exit.POLICY)
+
+
+def _checked(file: Path, *, as_json: bool) -> bool:
+    """Show what the file says, or its problems; whether it is sound."""
     try:
         compiled = parse(file.read_bytes(), name=str(file))
     except PolicyError as error:
@@ -36,12 +49,15 @@ def check(ctx: click.Context, *, file: Path, as_json: bool) -> None:
             emit({"ok": False, "problems": error.problems})
         else:
             click.echo("\n".join(error.problems), err=True)
-        ctx.exit(Exit.POLICY)
+        return False
+    needed = list(unmet(compiled))
     if as_json:
-        emit({"ok": True, "hash": compiled.hash, "rules": _modes(compiled), "problems": []})
+        found = {"ok": True, "hash": compiled.hash, "rules": _modes(compiled), "problems": [], "needs": needed}
+        emit(found)
     else:
         click.echo(f"{file} is sound: {compiled.hash}")
-        _show(compiled)
+        _show(compiled, needed)
+    return True
 
 
 @policy.command()
@@ -109,11 +125,12 @@ def rollback(ctx: click.Context, *, digest: str | None, as_json: bool) -> None:
 
 def _publish(settings: Settings, body: bytes, compiled: Policy, *, as_json: bool) -> None:
     entry = run(settings, publish_policy(settings, body))
+    needed = unmet_by(compiled, run(settings, read_registry(settings)))
     if as_json:
-        emit({"policy": entry.policy, "at": entry.at, "by": entry.by, "rules": entry.rules})
+        emit({"policy": entry.policy, "at": entry.at, "by": entry.by, "rules": entry.rules, "needs": needed})
         return
     click.echo(f"published {entry.policy}; every partition decides by it from its next record on")
-    _show(compiled)
+    _show(compiled, needed)
 
 
 def _modes(compiled: Policy) -> dict[str, str]:
@@ -124,23 +141,29 @@ def _rules(entry: Publication) -> str:
     return ", ".join(f"{rule} ({mode})" for rule, mode in entry.rules.items()) or "none"
 
 
-def _show(compiled: Policy) -> None:
+def _show(compiled: Policy, needed: list[str]) -> None:
     if not compiled.rules:
         click.echo("it has no rules: state is kept, nothing is decided")
         return
     rows = [(r.id, r.mode, _when(r), r.channel, r.template, f"{r.holdout:.0%}") for r in compiled.rules]
     table(("rule", "mode", "due", "channel", "template", "holdout"), rows)
+    for line in needed:
+        click.echo(line)
 
 
 def _when(rule: Rule) -> str:
     match rule.when:
         case Silence(after=after):
-            return f"after {after / DAY:g} d of silence"
+            return f"after {_span(after)} of silence"
         case PAliveBelow(threshold=threshold, min_silence=least):
-            return f"P(alive) < {threshold:g}, after {least / DAY:g} d of silence"
+            return f"P(alive) < {threshold:g}, after {_span(least)} of silence"
         case RiskAbove(threshold=threshold, min_silence=least):
-            return f"risk >= {threshold:g}, after {least / DAY:g} d of silence"
+            return f"risk >= {threshold:g}, after {_span(least)} of silence"
         case NotActivated(after=after):
-            return f"not activated after {after / DAY:g} d"
+            return f"not activated after {_span(after)}"
         case InSegment(segment=segment):
             return f"on entering {segment}"
+
+
+def _span(time: int) -> str:
+    return f"{time / DAY:g} d" if time >= DAY else f"{time / HOUR:g} h"

@@ -16,6 +16,7 @@ from agents.settings import Settings
 from pipeline.leases import Grant, grants
 from pipeline.perks import SLOTS
 from pipeline.policy import Policy, PolicyError, parse
+from pipeline.policy.needs import unmet
 from pipeline.risk.document import Fitted, Span, read
 from pipeline.sums import PERKS, merge
 from pipeline.sums.base import Dims, decode_key
@@ -120,6 +121,17 @@ def current_policy(registry: Mapping[str, bytes]) -> Policy:
         return parse(body, name=entries[-1].policy[:12])
     except PolicyError as error:
         raise Refusal(Exit.POLICY, f"the published policy can't be read: {error}") from error
+
+
+def unmet_by(policy: Policy, registry: Mapping[str, bytes]) -> list[str]:
+    """What the policy goes by and the registry does not have, a sentence each.
+
+    Raises:
+        Refusal: as `last_lease`.
+    """
+    models = model_history(registry)
+    leased = {perk: sum(slots) for perk, slots in last_lease(registry).items()}
+    return list(unmet(policy, model=bool(models and models[-1].model), leased=leased))
 
 
 async def read_spent(settings: Settings) -> dict[tuple[str, Dims], list[int]]:

@@ -44,6 +44,14 @@ def rekindle(kafka: LocalKafka, prefix: str, tmp_path: Path) -> Rekindle:
     return command
 
 
+def noted(rekindle: Rekindle) -> set[str]:
+    """What the doctor notes about the policy and the model, as far as the colon."""
+    looks = rekindle.json("doctor")["looks"]
+    return {
+        look["found"].split(":")[0] for look in looks if look["name"] in {"policy", "model"} and look["status"] != "ok"
+    }
+
+
 def test_a_model_and_a_lease_from_publishing_to_the_report(rekindle: Rekindle, tmp_path: Path) -> None:
     first, second, broken = (tmp_path / name for name in ("first.json", "second.json", "broken.json"))
     first.write_bytes(MODEL.to_json())
@@ -54,6 +62,7 @@ def test_a_model_and_a_lease_from_publishing_to_the_report(rekindle: Rekindle, t
         f"rekindle: nothing was published: {broken}: the model can't be used: Invalid value 'oracle/1'"
     )
     assert "nothing to go back to" in rekindle("model", "rollback", code=Exit.USAGE).stderr
+    assert {"rule leaving goes by risk_above", "perk ten-off is not leased"} <= noted(rekindle)
     published = rekindle.json("model", "publish", first)
     assert (published["kind"], published["horizon"]) == ("recency", 2 * DAY)
     rekindle("model", "publish", second)
@@ -79,6 +88,7 @@ def test_a_model_and_a_lease_from_publishing_to_the_report(rekindle: Rekindle, t
         assert "risk 0.9, 0.9 or more, silent for 8 days" in shown[0]
         row = rekindle.json("report", "perks")["rows"][0]
         assert row[4:6] == [1_000 * len(shown), len(shown)]
+        assert noted(rekindle) == set()
         user = json.loads(rekindle("tail", "triggers", "-n", "1", "--json").stdout)["subject"]
         said = rekindle("explain", "user", user, "--kafka").stdout
         assert f"by {published['model'][:12]}\n  silent for " in said
