@@ -76,8 +76,8 @@ def settings_of(ctx: click.Context, **overrides: object) -> Settings:
     """Settings from the environment and the options before the command. Raises Refusal."""
     given = ctx.find_object(Overrides) or Overrides()
     settings = load_settings(brokers=given.brokers, topic_prefix=given.prefix, **overrides)
-    if settings.log_level != "debug":  # the clients' own lines: a refusal says it better
-        for name in ("aiokafka", "kafka"):
+    if settings.log_level != "debug":  # the clients' own lines, and what they forget to ask: a refusal says it better
+        for name in ("aiokafka", "kafka", "asyncio"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
     return settings
 

@@ -1,18 +1,22 @@
 """Commands that need no Kafka: policy check, send --dry-run; and the lines that tail prints."""
 
+import asyncio
+import gc
 import gzip
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner
 
 from agents.admission import Admission, as_backfill
 from agents.cli import main
+from agents.cli.base import run, settings_of
 from agents.cli.lines import describe
-from agents.exits import Exit
+from agents.exits import Exit, Refusal
 from agents.files import bytes_of, text_of
 from pipeline.policy import DEFAULT
 from pipeline.records import LogRecord
@@ -35,6 +39,18 @@ def now_event(**more: Any) -> dict[str, Any]:
     time = datetime.now(UTC).isoformat()
     fields = {"messageId": "m", "type": "track", "event": "Visit", "userId": "ann", "timestamp": time}
     return {name: value for name, value in (fields | more).items() if value is not None}
+
+
+def test_a_refusal_comes_without_what_the_client_never_asked_its_futures(caplog: pytest.LogCaptureFixture) -> None:
+    async def fenced() -> None:
+        asyncio.get_running_loop().create_future().set_exception(OSError("fenced"))
+        gc.collect()
+        raise Refusal(Exit.FENCED, "another publisher came in between")
+
+    settings = settings_of(click.Context(main))
+    with pytest.raises(Refusal):
+        run(settings, fenced())
+    assert not caplog.records
 
 
 def test_policy_check_tells_each_rules_mode(tmp_path: Path) -> None:
