@@ -4,7 +4,7 @@ from agents.evidence import position_of
 from agents.kafka.connection import client_options
 from agents.kafka.read import open_logs
 from agents.settings import Settings
-from agents.views.read import Sight, context_and_hold
+from agents.views.read import Sight, adopted_by, context_and_hold
 from pipeline.state import decode_row
 from schemas.partitioner import partition_of
 from schemas.topics import REGISTRY, STATE
@@ -26,6 +26,6 @@ async def sight_from_kafka(settings: Settings, user: str) -> Sight | None:
     if row is None:
         return None
     position = position_of(rows)
-    policy, model = (bodies.get(key) for key in (f"policy/{position.policy}", f"model/{position.model}"))
-    context, held = context_and_hold(position, rows.get(b"g"), policy, model, settings.tenant)
+    adopted = [bodies.get(key) for key in adopted_by(position)]
+    context, held = context_and_hold(position, rows.get(b"g"), adopted, settings.tenant)
     return Sight(user, decode_row(row), context, position, held, [])

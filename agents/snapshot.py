@@ -246,7 +246,10 @@ def _sound(folder: Path, part: Part, registry: dict[str, bytes]) -> None:
     found = (len(table), position.offset, b"p" in table or not table)
     if found != (part.file.records, part.offset, True):
         raise Refusal(Exit.USAGE, f"{where} holds other records than the manifest says")
-    for kind, digest in (("policy", position.policy), ("model", position.model), ("lease", position.lease)):
+    for kind, digest in (
+        *(("policy", position.policy), ("model", position.model)),
+        *(("lease", position.lease), ("quantiles", position.quantiles)),
+    ):
         if digest and f"{kind}/{digest}" not in registry:
             line = f"{where} has adopted the {kind} {digest}, which the registry does not hold"
             raise Refusal(Exit.POLICY, line)

@@ -4,7 +4,7 @@ What will be is not guessed: a copy of the row is stepped through the deadlines 
 worker's, as if silence went on and the source spoke. So what is foretold is what the decision will say, to the letter.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final, Literal
 
 import msgspec
@@ -96,10 +96,16 @@ class Upcoming(msgspec.Struct):
 
 
 def context_of(
-    position: Position, guard: Guard, policy: Policy, tenant: str, model: ChurnModel | None = None
+    position: Position,
+    guard: Guard,
+    policy: Policy,
+    tenant: str,
+    model: ChurnModel | None = None,
+    *,
+    quantiles: Mapping[str, Mapping[float, float]] | None = None,
 ) -> Context:
     """What a partition knows at its committed position, but for budgets and ceilings: what `Partition.restore` makes
-    of the same rows. `model`: the adopted one.
+    of the same rows. `model` and `quantiles`: the adopted ones.
     """
     return Context(
         policy=policy,
@@ -114,6 +120,8 @@ def context_of(
         model=model,
         model_version=position.model[:12],
         modelled=position.modelled,
+        quantiles=quantiles or {},
+        measured=position.measured,
     )
 
 

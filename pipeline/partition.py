@@ -34,7 +34,7 @@ from pipeline.stocks import leave
 from pipeline.sums import Cells, Fact
 from pipeline.units import DAY, HOUR
 from pipeline.user import step
-from schemas.codec import DECODE_ERRORS, decode_lease, decode_skip
+from schemas.codec import DECODE_ERRORS, decode_lease, decode_quantiles, decode_skip
 from schemas.control import CONTROL_KEY, Adopt, Domain, Gap, Hold, Pause, Release, Resume, Tick
 from schemas.partitioner import partition_of
 
@@ -73,6 +73,14 @@ def _lease(digest: str, body: bytes) -> Mapping[str, Sequence[int]]:
     if any(len(slots) != SLOTS for slots in perks.values()):
         raise UnreadableBody(f"the adopted lease {digest} does not name {SLOTS} slots")
     return perks
+
+
+@lru_cache(maxsize=16)
+def _quantiles(digest: str, body: bytes) -> Mapping[str, Mapping[float, float]]:
+    try:
+        return decode_quantiles(body).features
+    except DECODE_ERRORS as error:
+        raise UnreadableBody(f"the adopted quantiles {digest} can't be read: {error}") from error
 
 
 class Partition:
@@ -176,6 +184,8 @@ class Partition:
                 since={rule: at for rule, (_, at) in position.since.items()},
                 hourly=position.hourly,
                 modelled=position.modelled,
+                quantiles=self._quantiles(position.quantiles),
+                measured=position.measured,
             )
         )
         self._use_model(position.model)
@@ -491,7 +501,10 @@ class Partition:
                 if self._move_clock(time):
                     yield from self._advance(record)
             case Adopt():
-                for kind, digest in (("policy", message.policy), ("model", message.model), ("lease", message.lease)):
+                for kind, digest in (
+                    *(("policy", message.policy), ("model", message.model)),
+                    *(("lease", message.lease), ("quantiles", message.quantiles)),
+                ):
                     if digest:
                         self._body(f"{kind}/{digest}")  # all of it, or nothing yet
                 if message.core is not None:
@@ -499,6 +512,8 @@ class Partition:
                     position.core = max(position.core, message.core)
                 if message.lease is not None:
                     self._use_lease(message.lease)
+                if message.quantiles is not None:
+                    yield from self._adopt_quantiles(message.quantiles, record)
                 if message.model is not None:
                     yield from self._adopt_model(message.model, record)
                 if message.policy is not None:
@@ -543,6 +558,13 @@ class Partition:
         yield from self._rewind(context)
         position.model, position.modelled = digest, modelled
 
+    def _adopt_quantiles(self, digest: str, record: Record) -> Iterator[None]:
+        """Go by other thresholds from here on; what they alone bring into a segment opens no episode."""
+        measured = self._now(record)
+        quantiles = self._quantiles(digest)
+        yield from self._rewind(msgspec.structs.replace(self._context, quantiles=quantiles, measured=measured))
+        self.position.quantiles, self.position.measured = digest, measured
+
     def _now(self, record: Record) -> int:
         """What lies before this moment (effective time) was not foreseen by what `record` adopts."""
         context = self._context
@@ -573,6 +595,9 @@ class Partition:
 
     def _model(self, digest: str) -> ChurnModel | None:
         return _model(digest, self._body(f"model/{digest}")) if digest else None
+
+    def _quantiles(self, digest: str) -> Mapping[str, Mapping[float, float]]:
+        return _quantiles(digest, self._body(f"quantiles/{digest}")) if digest else {}
 
     def _use_model(self, digest: str) -> None:
         self._context.model, self._context.model_version = self._model(digest), digest[:12]

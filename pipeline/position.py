@@ -38,7 +38,7 @@ class Position(msgspec.Struct):
 
     `next_hour` is the first hour that is not swept, `judged` the last one that the source was judged for. `modelled`:
     since when the model is used; `since`: rule -> its mode and since when it is in it (both in effective time);
-    `hourly`: rule -> [hour, contacts in it].
+    `hourly`: rule -> [hour, contacts in it]; `measured`: since when the quantiles are used.
     `erasure_key` tells by which key users are marked who were erased.
     """
 
@@ -62,6 +62,8 @@ class Position(msgspec.Struct):
     since: dict[str, tuple[str, int]] = {}
     hourly: dict[str, list[int]] = {}
     erasure_key: str = ""
+    quantiles: str = ""
+    measured: int = 0
 
 
 class _Version(msgspec.Struct):

@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import msgspec
 
-from schemas.control import AnyControl, Lease, Skip
+from schemas.control import AnyControl, Lease, Quantiles, Skip
 from schemas.event import Event, FeedbackProperties, OrderProperties, Product, Traits
 
 decode_event = msgspec.json.Decoder(Event).decode
@@ -15,6 +15,7 @@ decode_order = msgspec.json.Decoder(OrderProperties | None).decode
 decode_products = msgspec.json.Decoder(list[Product] | None).decode
 decode_feedback = msgspec.json.Decoder(FeedbackProperties | None).decode
 decode_traits = msgspec.json.Decoder(Traits | None).decode
+decode_quantiles = msgspec.json.Decoder(Quantiles).decode
 decode_lease = msgspec.json.Decoder(Lease).decode
 decode_skip = msgspec.json.Decoder(Skip).decode
 decode_foreign = msgspec.json.Decoder(float_hook=Decimal).decode  # any JSON; amounts stay as they were written

@@ -35,14 +35,15 @@ class Tick(Control, tag="tick"):
 
 
 class Adopt(Control, tag="adopt"):
-    """From here on decide by this policy, churn model or lease (sha256 of its body in the registry topic), or core
-    version. `model`: "" ends the use of a model.
+    """From here on decide by this policy, churn model, lease or quantiles (sha256 of its body in the registry topic),
+    or core version. `model`: "" ends the use of a model.
     """
 
     policy: str | None = None
     core: int | None = None
     model: str | None = None
     lease: str | None = None
+    quantiles: str | None = None
 
 
 class Hold(Control, tag="hold"):
@@ -81,6 +82,14 @@ class Lease(msgspec.Struct):
     """
 
     perks: dict[str, list[int]]
+
+
+class Quantiles(msgspec.Struct):
+    """Body of registry key `quantiles/<sha256>`: feature -> share of the users at its top -> the value (days in ms,
+    money in minor units of the reporting currency) from which on one belongs to them.
+    """
+
+    features: dict[str, dict[float, float]]
 
 
 class Skip(msgspec.Struct):

@@ -26,6 +26,7 @@ MESSAGES: Final[dict[str, Any]] = {
     "event-traits": Traits,
     "control": control.AnyControl,
     "lease": control.Lease,
+    "quantiles": control.Quantiles,
     "skip": control.Skip,
     "trigger": Trigger,
     "decision": Decision,

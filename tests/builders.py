@@ -18,6 +18,7 @@ from pipeline.state import UserState, decode_row
 from pipeline.sums.base import Dims, decode_key
 from pipeline.units import DAY, HOUR, MINUTE
 from schemas import control
+from schemas.codec import encode_json
 from schemas.partitioner import partition_of
 
 T0: Final = 1_704_067_200_000  # 2024-01-01, a Monday
@@ -159,6 +160,11 @@ def adopt_lease(body: bytes, appended: int = 0) -> Entry:
     return _control(control.Adopt(lease=sha256(body).hexdigest()), appended)
 
 
+def adopt_quantiles(features: dict[str, dict[float, float]], appended: int = 0) -> Entry:
+    """Adopts these thresholds."""
+    return _control(control.Adopt(quantiles=sha256(encode_json(control.Quantiles(features))).hexdigest()), appended)
+
+
 def adopt_core(version: int) -> Entry:
     """Adopts a core version."""
     return _control(control.Adopt(core=version))
@@ -228,6 +234,12 @@ def models(*bodies: bytes) -> dict[str, bytes]:
 def leases(*bodies: bytes) -> dict[str, bytes]:
     """What a registry holds of these leases of perks."""
     return {f"lease/{sha256(body).hexdigest()}": body for body in bodies}
+
+
+def quantiles(*features: dict[str, dict[float, float]]) -> dict[str, bytes]:
+    """What a registry holds of these thresholds."""
+    bodies = [encode_json(control.Quantiles(each)) for each in features]
+    return {f"quantiles/{sha256(body).hexdigest()}": body for body in bodies}
 
 
 @dataclass

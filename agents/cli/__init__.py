@@ -24,6 +24,7 @@ COMMANDS: Final = {
     "policy": ("policy", "Check, compare, publish, list and roll back policies."),
     "model": ("model", "Publish, list, roll back or retire the churn model."),
     "perks": ("perks", "Lease budgets of perks to the slots of users."),
+    "quantiles": ("quantiles", "Publish who is at the top of a feature, for segments and tiers."),
     "relay": ("relay", "Post triggers to an HTTP address, and report back what became of each."),
     "pause": ("control", "Send nothing, by one rule or by all."),
     "resume": ("control", "End a pause."),

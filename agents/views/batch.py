@@ -4,7 +4,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-BODIES: Final = ("policy/", "model/")
+BODIES: Final = ("policy/", "model/", "quantiles/")
 """Of the registry's entries those that readers ask for."""
 
 Offsets = dict[tuple[str, int], int]

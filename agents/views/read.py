@@ -1,6 +1,6 @@
 """Redis as readers see it: users, sums and decisions of one generation. The API and the command line ask here."""
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -16,6 +16,7 @@ from pipeline.position import Position, decode_position
 from pipeline.risk import ChurnModel, from_json
 from pipeline.state import UserState, decode_row
 from pipeline.sums.base import Dims, decode_key
+from schemas.codec import decode_quantiles
 from schemas.partitioner import partition_of
 
 T = TypeVar("T")
@@ -73,15 +74,22 @@ def modelled(digest: str, body: bytes | None) -> ChurnModel | None:
         return None
 
 
+def adopted_by(position: Position) -> list[str]:
+    """Keys of the registry of what a partition has adopted: policy, model, quantiles."""
+    return [f"policy/{position.policy}", f"model/{position.model}", f"quantiles/{position.quantiles}"]
+
+
 def context_and_hold(
-    position: Position, guard: bytes | None, policy: bytes | None, model: bytes | None, tenant: str
+    position: Position, guard: bytes | None, bodies: Sequence[bytes | None], tenant: str
 ) -> tuple[Context, bool]:
     """What a partition knows, and whether its source is held. `guard`: the row of the source guard, if there is one;
-    `policy`, `model`: bodies of the adopted ones, if the registry holds them.
+    `bodies`: of `adopted_by`, as far as the registry holds them.
     """
+    policy, model, quantiles = bodies
     guarding = _decode_guard(guard) if guard else Guard()
     adopted, risk = compiled(position.policy, policy), modelled(position.model, model)
-    return context_of(position, guarding, adopted, tenant, risk), guarding.held
+    top = decode_quantiles(quantiles).features if quantiles else {}
+    return context_of(position, guarding, adopted, tenant, risk, quantiles=top), guarding.held
 
 
 class Views:
@@ -128,9 +136,8 @@ class Views:
                 return None
             position = decode_position(at) if at else Position()
             documents = await self._documents(names, (places or b"").split())
-            wanted = [f"policy/{position.policy}", f"model/{position.model}"]
-            policy, model = await self._redis.hmget(names("registry"), wanted)
-            context, held = context_and_hold(position, guarded, policy, model, self._tenant)
+            bodies = await self._redis.hmget(names("registry"), adopted_by(position))
+            context, held = context_and_hold(position, guarded, bodies, self._tenant)
             return Sight(user, decode_row(row), context, position, held, documents)
 
         return await self._whole(read)

@@ -163,6 +163,7 @@ segments:
   - {id: wavering, where: {p_alive: {below: 0.6}, lifecycle: [active, at_risk, returned]}}
   - {id: leaving, where: {risk: {at_least: 0.7}, active_days: {at_least: 2}}}
   - {id: lettered, where: {last_channel: letters, activated: true}}
+  - {id: best, where: {value_90d: {top: 0.1}}}
 rules:
   - {id: early, when: {silence: 1d}, channel: email, holdout: 0, expires_after: 6h, cooldown: 3d, goal: {within: 2d}}
   - {id: miss, when: {segment: quiet}, channel: push, holdout: 0.3, expires_after: 1d, cooldown: 2d, goal: {within: 1d}}
@@ -184,5 +185,9 @@ NO_RECALLS: Final = ("hello", "keep", "thank")
 LEASES: Final = tuple(
     msgspec.json.encode(Lease({"gift": [gift] * 256, "trip": [trip] * 256}))
     for gift, trip in ((500, 0), (1000, 1700), (1900, 850))
+)
+QUANTILES: Final[tuple[dict[str, dict[float, float]], ...]] = (
+    {"value_90d": {0.1: 20.0}},
+    {"value_90d": {0.1: 4_400.0}},
 )
 MODELS: Final = (Recency(DAY, 0.0, 0.0, 1.0).to_json(), Recency(3 * HOUR, 0.5, 1.0, 2.0).to_json())

@@ -14,6 +14,7 @@ from tests.builders import (
     adopt,
     adopt_lease,
     adopt_model,
+    adopt_quantiles,
     at,
     event,
     gap,
@@ -26,14 +27,15 @@ from tests.builders import (
     order,
     pause,
     played,
+    quantiles,
     registry,
     release,
     resume,
     tick,
 )
-from tests.property.policies import CALM, DENSE, GROUPED, LEASES, MODELS, POLICIES, RISKY
+from tests.property.policies import CALM, DENSE, GROUPED, LEASES, MODELS, POLICIES, QUANTILES, RISKY
 
-REGISTRY: Final = registry(*POLICIES) | leases(*LEASES) | models(*MODELS)
+REGISTRY: Final = registry(*POLICIES) | leases(*LEASES) | models(*MODELS) | quantiles(*QUANTILES)
 
 USERS: Final = ("u0", "u1", "u2", "u3", "v0")
 VISITORS: Final = ("v0", "v1")
@@ -214,6 +216,7 @@ def ordered_logs(draw: Any) -> list[LogRecord]:
 def _beginning(draw: Any, clock: int, policies: tuple[str, ...], *, live: bool) -> list[Entry]:
     adopts = [adopt(draw(simple(policies)), clock)] if draw(simple((True, True, True, False))) else []
     adopts += [adopt_lease(LEASES[1], clock), adopt_model(MODELS[0], clock)] if draw(st.booleans()) else []
+    adopts += [adopt_quantiles(QUANTILES[0], clock)] if draw(st.booleans()) else []
     return [*(() if live else (played(),)), *adopts, now(clock) if live else tick(clock)]
 
 
@@ -232,6 +235,7 @@ def _controls(clock: int, policies: tuple[str, ...]) -> tuple[Entry, ...]:
         *adopts,
         *(adopt_lease(lease, clock) for lease in LEASES),
         *(adopt_model(model, clock) for model in (*MODELS, None)),
+        *(adopt_quantiles(thresholds, clock) for thresholds in QUANTILES),
         hold(clock),
         release(clock),
         release(clock),

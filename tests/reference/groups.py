@@ -39,7 +39,7 @@ def catch_up(world: World, user: User, until: int) -> int:
 
 def adoption(world: World) -> int:
     """The last one that matters here, in effective time."""
-    return max(world.adopted, world.model_since)
+    return max(world.adopted, world.model_since, world.measured)
 
 
 def active(world: World, user: User, *, before: str, backfill: bool, late: bool) -> list[Rule]:
@@ -117,6 +117,9 @@ def holds(world: World, user: User, test: Test, at: int) -> bool:
     found = value(world, user, test.feature.name, at)
     if test.among:
         return found in test.among
+    if test.top is not None:
+        threshold = _threshold(world, test)
+        return threshold is not None and bool(found >= threshold)
     return (test.at_least is None or found >= test.at_least) and (test.below is None or found < test.below)
 
 
@@ -160,10 +163,15 @@ def change(world: World, user: User, test: Test, at: int) -> int:
     name = test.feature.name
     if test.among:
         return min((t for t in _stages(world, user) if t > at), default=NEVER) if name == "lifecycle" else NEVER
-    limits = [limit for limit in (test.at_least, test.below) if limit is not None]
+    limits = [limit for limit in (test.at_least, test.below, _threshold(world, test)) if limit is not None]
     if not holds(world, user, test, at) and len(limits) == 2:
         limits = limits[:1] if value(world, user, name, at) < limits[0] else limits[1:]
-    return min(_reaches(world, user, name, limit, at) for limit in limits)
+    return min((_reaches(world, user, name, limit, at) for limit in limits), default=NEVER)
+
+
+def _threshold(world: World, test: Test) -> float | None:
+    """Of a `top`, as adopted."""
+    return None if test.top is None else world.quantiles.get(test.feature.name, {}).get(test.top)
 
 
 def _stages(world: World, user: User) -> list[int]:

@@ -9,7 +9,7 @@ from typing import Final
 from pipeline.policy import parse
 from pipeline.records import LogRecord
 from pipeline.risk import from_json
-from schemas.codec import DECODE_ERRORS, decode_control, decode_lease
+from schemas.codec import DECODE_ERRORS, decode_control, decode_lease, decode_quantiles
 from schemas.control import CONTROL_HEADER, CONTROL_KEY, Adopt, Domain, Gap, Hold, Pause, Release, Resume, Tick
 from tests.reference import contacts, deciding, groups, scores
 from tests.reference.person import NEVER, User
@@ -90,9 +90,12 @@ class Naive(World):
         if message.model is not None:
             self.model = from_json(self.registry[f"model/{message.model}"]) if message.model else None
             self.model_since, self.model_version = since, message.model[:12]
+        if message.quantiles is not None:
+            body = self.registry[f"quantiles/{message.quantiles}"] if message.quantiles else b'{"features": {}}'
+            self.quantiles, self.measured = decode_quantiles(body).features, since
         if message.lease is not None:
             self.lease = decode_lease(self.registry[f"lease/{message.lease}"]).perks
-        if message.policy is not None or message.model is not None:
+        if message.policy is not None or message.model is not None or message.quantiles is not None:
             self.soonest = 0
             for user in self.users.values():
                 user.wake, user.stale = None, True

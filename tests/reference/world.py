@@ -35,6 +35,8 @@ class World:
         self.model_version = ""
         self.model_since = 0  # effective time
         self.lease: dict[str, list[int]] = {}
+        self.quantiles: dict[str, dict[float, float]] = {}
+        self.measured = 0  # since when they are used, effective time
         self.paused: set[str | None] = set()
         self.contacted: Counter[tuple[str, int | None]] = Counter()  # rule, first hour that was not closed
         self.dark_hours: list[int] = []
