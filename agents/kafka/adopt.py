@@ -20,12 +20,13 @@ from pipeline.policy.needs import unmet
 from pipeline.risk.document import Fitted, Span, read
 from pipeline.sums import PERKS, merge
 from pipeline.sums.base import Dims, decode_key
-from schemas.codec import decode_lease, encode_json, rfc3339
+from schemas.codec import decode_lease, decode_quantiles, encode_json, rfc3339
 from schemas.control import Adopt, Lease
 from schemas.topics import STATE
 
 MODELS: Final = "models/"
 LEASES: Final = "leases/"
+QUANTILES: Final = "quantiles-history/"
 
 _decode_cell = msgspec.msgpack.Decoder(list[int]).decode
 E = TypeVar("E", bound=msgspec.Struct)
@@ -54,6 +55,14 @@ class LeaseEntry(msgspec.Struct):
     at: str
     by: str
     leased: dict[str, int]
+
+
+class QuantilesEntry(msgspec.Struct):
+    """Body of a registry entry `quantiles-history/...`: which quantiles, when (RFC 3339) and by whom."""
+
+    quantiles: str
+    at: str
+    by: str
 
 
 def describe(body: bytes) -> ModelEntry:
@@ -107,6 +116,13 @@ def last_lease(registry: Mapping[str, bytes]) -> dict[str, list[int]]:
     return decode_lease(body).perks
 
 
+def last_quantiles(registry: Mapping[str, bytes]) -> dict[str, dict[float, float]]:
+    """Feature -> share at the top -> threshold, as published last; empty before the first time."""
+    entries = _entries(registry, QUANTILES, QuantilesEntry)
+    body = registry.get(f"quantiles/{entries[-1].quantiles}") if entries else None
+    return {} if body is None else decode_quantiles(body).features
+
+
 def current_policy(registry: Mapping[str, bytes]) -> Policy:
     """The policy that was published last.
 
@@ -131,7 +147,8 @@ def unmet_by(policy: Policy, registry: Mapping[str, bytes]) -> list[str]:
     """
     models = model_history(registry)
     leased = {perk: sum(slots) for perk, slots in last_lease(registry).items()}
-    return list(unmet(policy, model=bool(models and models[-1].model), leased=leased))
+    known = last_quantiles(registry)
+    return list(unmet(policy, model=bool(models and models[-1].model), leased=leased, quantiles=known))
 
 
 async def read_spent(settings: Settings) -> dict[tuple[str, Dims], list[int]]:

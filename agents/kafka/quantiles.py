@@ -6,7 +6,7 @@ from time import time
 import msgspec
 
 from agents.evidence import position_of
-from agents.kafka.adopt import current_policy
+from agents.kafka.adopt import QUANTILES, QuantilesEntry, current_policy
 from agents.kafka.connection import client_options
 from agents.kafka.publish import Draft, publish, read_registry, whoami
 from agents.kafka.read import open_logs
@@ -21,17 +21,7 @@ from schemas.codec import encode_json, rfc3339
 from schemas.control import Adopt, Quantiles
 from schemas.topics import STATE
 
-QUANTILES = "quantiles-history/"
-
 _decode_guard = msgspec.msgpack.Decoder(Guard).decode
-
-
-class QuantilesEntry(msgspec.Struct):
-    """Body of a registry entry `quantiles-history/...`: which quantiles, when (RFC 3339) and by whom."""
-
-    quantiles: str
-    at: str
-    by: str
 
 
 async def plan_quantiles(settings: Settings) -> Thresholds:

@@ -33,5 +33,5 @@ def unmet(
             if test.top is not None and test.top not in (quantiles or {}).get(test.feature.name, {}):
                 yield (
                     f"{group.id} goes by the top {100 * test.top:g} % of {test.feature.name}: "
-                    "nobody is in it until thresholds are published"
+                    "nobody is in it until thresholds are published (rekindle quantiles publish, then daily)"
                 )

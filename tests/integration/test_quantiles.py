@@ -21,6 +21,7 @@ def test_quantiles_from_the_state_to_the_segment(kafka: LocalKafka, prefix: str,
     policy, path = tmp_path / "policy.yaml", tmp_path / "events.jsonl"
     policy.write_text(POLICY)
     rekindle("policy", "publish", policy)
+    assert "nobody is in it until thresholds are published" in " ".join(rekindle("doctor").stdout.split())
     assert "nothing to publish" in rekindle("quantiles", "publish").stdout
     sold = [
         event(f"user-{n}", n / 10_000, event="Order Completed", properties={"revenue": n + 1, "currency": "USD"})
@@ -33,6 +34,7 @@ def test_quantiles_from_the_state_to_the_segment(kafka: LocalKafka, prefix: str,
         assert rekindle.agrees()["ok"]
         planned = rekindle.json("quantiles", "publish", "--dry-run")
         published = rekindle.json("quantiles", "publish")
+        assert "thresholds" not in rekindle("doctor").stdout
         assert (planned["published"], published["published"]) == (False, True)
         assert planned["quantiles"] == published["quantiles"]
         assert abs(published["quantiles"]["spent"]["0.1"] / 9_100 - 1) <= 0.0101
