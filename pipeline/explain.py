@@ -5,6 +5,7 @@ worker's, as if silence went on and the source spoke. So what is foretold is wha
 """
 
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Final, Literal
 
 import msgspec
@@ -196,16 +197,19 @@ def _rule(gates: list[Gate], context: Context, rule: Rule, due: Due | None, fore
     then = [] if foretold is None else [sentence(gate) for gate in foretold.data.explain]
     deadline = None if due is None else due.at + context.dark * HOUR
     status: Status = "pending"
-    why = [] if foretold is None else [s.words for s in then if not s.passed]
-    if due is None:
+    why = [s.words for s in then if not s.passed]
+    if foretold is not None:  # also of what nobody waits for yet: a segment that will be entered
+        deadline = round(datetime.fromisoformat(foretold.data.episode.entered_at).timestamp() * 1000)
+        if foretold.data.decision == "holdout":
+            by = "the holdout over all rules" if "global_holdout" in foretold.data.reasons else "the rule's holdout"
+            why = [f"the user is in {by}: measured, not sent to"]
+    elif due is None:
         status, why = "no_deadline", _why_never(rule, now, context)
     elif due.at < context.adopted:
         status = "before_adoption"
         why = ["its deadline lies before the policy was adopted: switching on sends nothing for the past"]
-    elif foretold is None:
+    else:
         status, why = "settled", ["its deadline of this silence is over: it was decided, or passed over"]
-    elif foretold.data.decision == "holdout":
-        why = ["the user is in the rule's holdout: measured, not sent to"]
     return RuleOutlook(
         rule=rule.id,
         mode=rule.mode,
@@ -241,7 +245,9 @@ def _gates_now(user: str, state: UserState, context: Context, moment: int, rule:
             gate.passed = p_alive(state, at, context.policy) < float(gate.threshold or 0)
         elif gate.feature in {"silence_days", "active_days", "age_days", "risk"} and gate.value is not None:
             gate.passed = float(gate.value or 0) >= float(gate.threshold or 0)
-    return [gate for gate in found if gate.feature not in {"still_silent", "in_time"}]
+        elif gate.feature == "segment":
+            gate.passed = all(other.passed for other in found if other.feature == "in_segment")
+    return [gate for gate in found if gate.feature not in {"still_silent", "in_time", "in_segment"}]
 
 
 def _risk(state: UserState, context: Context, moment: int) -> Risk | None:

@@ -38,6 +38,10 @@ def _words(gate: Gate) -> str:
             "only ",
         ),
     }
+    if gate.feature == "segment" and not gate.passed:
+        return f"not in {value}"
+    if gate.feature == "p_alive" and gate.passed and value == threshold:
+        return f"P(alive) has just fallen below {threshold}"
     if gate.feature == "risk" and gate.value is None:
         return "no churn model is adopted (rekindle model publish)"
     if gate.feature in said:

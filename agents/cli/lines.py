@@ -41,6 +41,8 @@ def because(data: RecallData) -> str:
 
 
 def _said(gate: Gate) -> str:
+    if gate.feature == "p_alive" and _short(gate.value) == _short(gate.threshold):
+        return f"P(alive) just below {_short(gate.threshold)}"
     return _SAID[gate.feature].format(value=_short(gate.value), threshold=_short(gate.threshold))
 
 

@@ -116,8 +116,26 @@ def test_shadow_and_holdout_and_hold_are_said() -> None:
     held_out = outlook(event(at(0)), ticks(at(1), at(2)), policy=nearly_all)
     assert held_out.rules[0].foretold == "holdout"
     assert held_out.rules[0].why_not == ["the user is in the rule's holdout: measured, not sent to"]
+    everybody = POLICY.replace("rules:", "holdout: 0.999999\nrules:")
+    held_out = outlook(event(at(0)), ticks(at(1), at(2)), policy=everybody)
+    assert held_out.summary == (
+        "if silence goes on, silent decides holdout: the user is in the holdout over all rules: measured, not sent to"
+    )
     held = outlook(event(at(0)), hold(), ticks(at(1), at(2)))
     assert held.summary == "the source is held: silence does not count until it is released"
+
+
+def test_a_segment_that_will_be_entered_has_its_deadline() -> None:
+    quiet = "segments: [{id: quiet, where: {silence_days: {at_least: 20}}}]\nrules:"
+    policy = POLICY.replace("rules:", quiet) + "  - {id: quiet-ones, when: {segment: quiet}, goal: {within: 7d}}\n"
+    found = outlook(event(at(0)), ticks(at(1), at(2)), policy=policy)
+    rule = next(rule for rule in found.rules if rule.rule == "quiet-ones")
+    assert (rule.status, rule.deadline, rule.foretold) == ("pending", "2024-01-21T00:00:00.000Z", "send")
+    assert rule.decided_from == "2024-01-21T02:00:00.000Z"
+    assert words(rule.now) == ["not in quiet"]
+    entered = outlook(event(at(0)), ticks(at(1), at(20.5)), policy=policy)
+    rule = next(rule for rule in entered.rules if rule.rule == "quiet-ones")
+    assert words(rule.now)[:1] != ["not in quiet"]
 
 
 def test_visitors_and_who_was_never_active_have_no_rules() -> None:
@@ -194,6 +212,9 @@ def test_what_lies_before_the_model_is_not_due_by_it() -> None:
         (Gate("risk.p_alive", 0.4, None, True, -0.5), "has not left for good: 40%: lowers the risk (-0.50)"),
         (Gate("reachable_push", "no", "yes", False), "the last message by push bounced"),
         (Gate("segment", "whales", "whales", True), "entered whales"),
+        (Gate("segment", "whales", "whales", False), "not in whales"),
+        (Gate("p_alive", 0.6487, 0.65, True), "P(alive) has just fallen below 0.65"),
+        (Gate("p_alive", 0.6387, 0.65, True), "P(alive) is 0.64, the rule asks for less than 0.65"),
         (Gate("age_days", 1.5, 2.0, False), "only first seen 1.5 days ago, the rule asks for 2"),
         (Gate("budget", 0, 10, False), "the perk's budget is spent, or nothing is leased (rekindle perks lease)"),
     ],
