@@ -10,7 +10,14 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import InvalidProducerEpoch, InvalidTxnState, KafkaConnectionError, KafkaError, ProducerFenced
+from aiokafka.errors import (
+    IllegalOperation,
+    InvalidProducerEpoch,
+    InvalidTxnState,
+    KafkaConnectionError,
+    KafkaError,
+    ProducerFenced,
+)
 
 from agents.exits import Exit, Refusal
 from agents.kafka.admin import publisher_id
@@ -136,19 +143,20 @@ async def publish(
             await producer.start()
             made = draft if isinstance(draft, Draft) else await draft()
             async with producer.transaction():
-                for key, body in made.bodies.items():
-                    sent.append(await producer.send(registry, body, key.encode(), partition=0))
-                for message in made.messages:
-                    headers = control_headers(str(type(message).__struct_config__.tag))
-                    value = encode_json(message)
-                    sent += [
-                        await producer.send(users, value, CONTROL_KEY, partition=number, headers=headers)
-                        for number in targets
-                    ]
-                await asyncio.gather(*sent, return_exceptions=True)
-                for batch in sent:  # aiokafka commits over a batch that failed
-                    batch.result()
-    except (ProducerFenced, InvalidProducerEpoch) as error:
+                try:
+                    for key, body in made.bodies.items():
+                        sent.append(await producer.send(registry, body, key.encode(), partition=0))
+                    for message in made.messages:
+                        headers = control_headers(str(type(message).__struct_config__.tag))
+                        value = encode_json(message)
+                        for number in targets:
+                            batch = await producer.send(users, value, CONTROL_KEY, partition=number, headers=headers)
+                            sent.append(batch)
+                except IllegalOperation:  # the transaction has ended under it; what was sent before says why
+                    await _written(sent)
+                    raise
+                await _written(sent)
+    except (ProducerFenced, InvalidProducerEpoch, IllegalOperation) as error:
         line = "another publisher came in between, and nothing of this was published; look at `rekindle policy history`"
         raise Refusal(Exit.FENCED, f"{line}, then try again") from error
     except TimeoutError as error:
@@ -161,6 +169,13 @@ async def publish(
         with suppress(TimeoutError, KafkaError):
             await asyncio.wait_for(producer.stop(), 5.0)
     return targets
+
+
+async def _written(sent: Sequence[asyncio.Future[Any]]) -> None:
+    """Raises what became of the first batch that failed: aiokafka commits over it."""
+    await asyncio.gather(*sent, return_exceptions=True)
+    for batch in sent:
+        batch.result()
 
 
 def _reason(error: KafkaError, sent: Sequence[asyncio.Future[Any]]) -> BaseException:
