@@ -8,6 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 from agents.exits import Exit, Refusal
+from agents.replay import unreadable
 from pipeline.backtest import (
     LIMITS,
     Backtest,
@@ -82,7 +83,7 @@ def candidates(files: Sequence[Path], *, model: bytes | None = None, live: bool 
 def ordered(raws: Sequence[Raw]) -> list[Raw]:
     """A history in order of time. Raises Refusal: there is no event in it that could be played."""
     if history_span(raws) is None:
-        raise Refusal(Exit.USAGE, "there is no event in this history that tells a time; nothing can be played")
+        raise Refusal(Exit.USAGE, f"there is no event in this history that tells a time: {unreadable(raws)}")
     return in_order(raws)
 
 

@@ -7,6 +7,7 @@ from typing import Final
 
 from agents.exits import Exit, Refusal
 from agents.history import Past
+from agents.replay import unreadable
 from pipeline.play import Play, Raw, history_span, play
 from pipeline.risk import Fitted, Sample
 from pipeline.risk.picture import calibration, lift
@@ -27,7 +28,7 @@ def samples(past: Past, horizon: int, tenant: str, folded: Callable[[int], None]
     """
     span = history_span(past.raws)
     if span is None:
-        raise Refusal(Exit.USAGE, "there is no event that tells a time: nothing can be learned")
+        raise Refusal(Exit.USAGE, f"there is no event that tells a time: {unreadable(past.raws)}")
     steps = _counted(play(past.raws, past.adopted), folded)
     return collect(steps, past.partition(tenant), horizon, span[1])
 

@@ -8,9 +8,11 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from pipeline.admission import Channels, Rejection, admit
 from pipeline.partition import Partition
 from pipeline.play import Play, Raw, in_order, play, read_raw, replay
-from pipeline.records import Output
+from pipeline.policy import DEFAULT
+from pipeline.records import LogRecord, Output
 
 _REPORT: Final = 10_000  # events between two reports
 _ANSWERS: Final = ("triggers", "decisions", "outcomes", "segments")
@@ -63,6 +65,16 @@ def read_line(value: bytes) -> Raw:
     """As `read_raw`; what names nobody has an empty key, so that it is refused for what is wrong with it."""
     raw = read_raw(value)
     return raw if raw.key is not None else Raw(b"", value, raw.time)
+
+
+def unreadable(raws: Sequence[Raw]) -> str:
+    """Why nothing of a history can be played, by its first event."""
+    if not raws:
+        return "it is empty"
+    first = raws[0]
+    found = admit(LogRecord(0, 0, first.key or b"", first.value), DEFAULT, Channels(DEFAULT), None)
+    why = f"{found.reason}: {found.message}" if isinstance(found, Rejection) else "it tells no time"
+    return f"an event a line (JSON) is expected, and none of {len(raws):,} is one; the first: {why}"
 
 
 def run(

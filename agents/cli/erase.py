@@ -39,7 +39,9 @@ def erase(ctx: click.Context, *, user: str, at: int | None, wait: float, as_json
     found = run(settings, _erase(settings, user, round(time() * 1000) if at is None else at, wait))
     if found is None:
         raise Refusal(
-            Exit.BUG, f"sent, and not applied after {wait:g} s: is a worker running? `rekindle certificate ID`"
+            Exit.BUG,
+            f"sent, and not applied after {wait:g} s: is a worker running, or was it refused "
+            "(`rekindle deadletters list`)? Look again by `rekindle certificate ID`",
         )
     _show(found, as_json=as_json)
 

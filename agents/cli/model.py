@@ -17,7 +17,7 @@ from schemas.codec import rfc3339
 
 @click.group(cls=Group)
 def model() -> None:
-    """Publish, list and roll back the churn model."""
+    """Publish, list, roll back or retire the churn model."""
 
 
 @model.command()
@@ -81,6 +81,9 @@ def rollback(ctx: click.Context, *, digest: str | None, as_json: bool) -> None:
 def retire(ctx: click.Context) -> None:
     """End the use of a model: rules by `risk_above` are due no more. Scores that wait still get their truth."""
     settings = settings_of(ctx)
+    entries = model_history(run(settings, read_registry(settings)))
+    if not (entries and entries[-1].model):
+        raise Refusal(Exit.USAGE, "no model is used: there is nothing to retire; see `rekindle model list`")
     run(settings, publish_model(settings, None))
     click.echo("no model is used any more; every partition knows it from its next record on")
 

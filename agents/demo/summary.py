@@ -214,10 +214,7 @@ def what_next(reader: Reader, metrics: Sequence[str | None]) -> RenderableType:
     """Commands that work while the demo is up, as they have to be typed in another terminal."""
     exports = reader.exports
     rekindle = shlex.quote(_program())
-    grid = Table.grid(padding=(0, 3, 0, 0))
-    grid.add_column(no_wrap=True)
-    grid.add_column(style="dim", no_wrap=True, overflow="ellipsis")
-    for command, says in (
+    rows = (
         *reader.questions(rekindle),
         (f"{rekindle} tail triggers", "what was to be sent, each with its reason"),
         (f"{rekindle} tail decisions --json", "every gate, value and threshold of each user considered"),
@@ -227,7 +224,11 @@ def what_next(reader: Reader, metrics: Sequence[str | None]) -> RenderableType:
         (f"{rekindle} verify", "the oracle again"),
         (f"{rekindle} dump --out demo-dump", "all topics as files"),
         *((f"curl {address}", "the metrics of a worker") for address in metrics if address),
-    ):
+    )
+    grid = Table.grid(padding=(0, 3, 0, 0))
+    grid.add_column(no_wrap=True, min_width=max(len(command) for command, _ in rows))  # never cut: it is to be typed
+    grid.add_column(style="dim", no_wrap=True, overflow="ellipsis")
+    for command, says in rows:
         grid.add_row(command, says)
     head = Text("\nTry next, in another terminal", style="bold")
     told = [Text(f"export {' '.join(exports)}", overflow="fold")] if exports else []

@@ -62,6 +62,7 @@ def test_a_model_and_a_lease_from_publishing_to_the_report(rekindle: Rekindle, t
         f"rekindle: nothing was published: {broken}: the model can't be used: Invalid value 'oracle/1'"
     )
     assert "nothing to go back to" in rekindle("model", "rollback", code=Exit.USAGE).stderr
+    assert "nothing to retire" in rekindle("model", "retire", code=Exit.USAGE).stderr
     assert {"rule leaving goes by risk_above", "perk ten-off is not leased"} <= noted(rekindle)
     published = rekindle.json("model", "publish", first)
     assert (published["kind"], published["horizon"]) == ("recency", 2 * DAY)

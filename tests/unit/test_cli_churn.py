@@ -77,7 +77,9 @@ def test_evaluate_compares_all_models(events: Path) -> None:
         (("{events}", "--horizon", "0"), "no horizon such as 90d"),
         (("{events}", "--horizon", "280d"), "the history has to span three horizons"),
         (("{events}", "--horizon", "400d"), "shorter than the horizon"),
-        (("{nothing}",), "no event that tells a time"),
+        (("{nothing}",), "none of 1 is one; the first: wrong_type: "),
+        (("{empty}",), "no event that tells a time: it is empty"),
+        (("{csv}",), "none of 2 is one; the first: malformed_json: "),
     ],
 )
 def test_what_can_not_be_learned_is_refused_in_a_line(
@@ -85,7 +87,11 @@ def test_what_can_not_be_learned_is_refused_in_a_line(
 ) -> None:
     nothing = tmp_path / "nothing.jsonl"
     nothing.write_bytes(b"{}\n")
-    told = rekindle("evaluate", *(word.format(events=events, nothing=nothing) for word in words))
+    empty, csv = tmp_path / "empty.jsonl", tmp_path / "events.csv"
+    empty.touch()
+    csv.write_text("user_id,ts\n1,2006-01-01\n")
+    files = {"events": events, "nothing": nothing, "empty": empty, "csv": csv}
+    told = rekindle("evaluate", *(word.format_map(files) for word in words))
     assert told.exit_code == Exit.USAGE
     assert line in told.output
     assert "Traceback" not in told.output
