@@ -8,7 +8,6 @@ nothing.
 
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -21,20 +20,19 @@ from pipeline.deadlines import NEVER, Wheel
 from pipeline.erasure import Mark, Marks, WrongKey, check_value
 from pipeline.guard import Guard
 from pipeline.happening import Deadline, Happening
+from pipeline.library import Library
 from pipeline.outbox import Outbox
-from pipeline.perks import SLOTS, Purse
-from pipeline.policy import DEFAULT, Policy, PolicyError, parse
+from pipeline.perks import Purse
+from pipeline.policy import DEFAULT, Policy
 from pipeline.position import Position, check_core, decode_position, encode_position
 from pipeline.profile import withdraws_consent
 from pipeline.records import Commit, CoreError, MissingBody, Record, UnknownVersion, UnreadableBody
-from pipeline.risk import ChurnModel, from_json
 from pipeline.silence import earliest_wake
 from pipeline.state import UserState, decode_row, encode_row, schedule_of
 from pipeline.stocks import leave
 from pipeline.sums import Cells, Fact
 from pipeline.units import DAY, HOUR
 from pipeline.user import step
-from schemas.codec import DECODE_ERRORS, decode_lease, decode_quantiles, decode_skip
 from schemas.control import CONTROL_KEY, Adopt, Domain, Gap, Hold, Pause, Release, Resume, Tick
 from schemas.partitioner import partition_of
 
@@ -46,41 +44,6 @@ _PAUSE_WAKES: Final = 5_000
 
 _decode_guard = msgspec.msgpack.Decoder(Guard).decode
 _encode_guard = msgspec.msgpack.Encoder().encode
-
-
-@lru_cache(maxsize=16)
-def _parsed(digest: str, body: bytes) -> Policy:
-    try:
-        return parse(body, name=f"policy/{digest[:12]}")
-    except PolicyError as error:
-        raise UnreadableBody(f"the adopted policy {digest} can't be read: {error}") from error
-
-
-@lru_cache(maxsize=16)
-def _model(digest: str, body: bytes) -> ChurnModel:
-    try:
-        return from_json(body)
-    except ValueError as error:
-        raise UnreadableBody(f"the adopted model {digest} can't be read: {error}") from error
-
-
-@lru_cache(maxsize=16)
-def _lease(digest: str, body: bytes) -> Mapping[str, Sequence[int]]:
-    try:
-        perks = decode_lease(body).perks
-    except DECODE_ERRORS as error:
-        raise UnreadableBody(f"the adopted lease {digest} can't be read: {error}") from error
-    if any(len(slots) != SLOTS for slots in perks.values()):
-        raise UnreadableBody(f"the adopted lease {digest} does not name {SLOTS} slots")
-    return perks
-
-
-@lru_cache(maxsize=16)
-def _quantiles(digest: str, body: bytes) -> Mapping[str, Mapping[float, float]]:
-    try:
-        return decode_quantiles(body).features
-    except DECODE_ERRORS as error:
-        raise UnreadableBody(f"the adopted quantiles {digest} can't be read: {error}") from error
 
 
 class Partition:
@@ -107,7 +70,7 @@ class Partition:
         self.rows: dict[bytes, bytes] = {}
         self.wheel = Wheel()
         self.marks = Marks(secret)
-        self._registry = registry
+        self._library = Library(registry)
         purse = Purse({}, self.cells.values)
         self._context = Context(DEFAULT, tenant, purse=purse, hourly=self.position.hourly, partitions=count)
         self._channels = Channels(DEFAULT)
@@ -171,7 +134,7 @@ class Partition:
             elif key[:1] == b"e":
                 self.marks.restore(key[1:], value)
         position = self.position
-        policy = self._policy(position.policy) if position.policy else DEFAULT
+        policy = self._library.policy(position.policy) if position.policy else DEFAULT
         self._use(
             msgspec.structs.replace(
                 self._context,
@@ -184,7 +147,7 @@ class Partition:
                 since={rule: at for rule, (_, at) in position.since.items()},
                 hourly=position.hourly,
                 modelled=position.modelled,
-                quantiles=self._quantiles(position.quantiles),
+                quantiles=self._library.quantiles(position.quantiles),
                 measured=position.measured,
             )
         )
@@ -218,7 +181,7 @@ class Partition:
         """
         position = self.position
         since_pause = 0
-        skips = any(key.startswith("skip/") for key in self._registry)
+        skips = self._library.skips
         for record in records:
             if record.offset < position.offset:
                 continue
@@ -408,11 +371,11 @@ class Partition:
 
     def _skip(self, record: Record) -> bool:
         """Whether an operator asked to pass over this record, which then is a dead letter."""
-        body = self._registry.get(f"skip/{self.number}/{record.offset}")
-        if body is None:
+        skip = self._library.skip(self.number, record.offset)
+        if skip is None:
             return False
         self.position.counts.skipped += 1
-        self._reject(record, Rejection("skipped", "skip", decode_skip(body).reason))
+        self._reject(record, Rejection("skipped", "skip", skip.reason))
         return True
 
     # -- time
@@ -501,12 +464,7 @@ class Partition:
                 if self._move_clock(time):
                     yield from self._advance(record)
             case Adopt():
-                for kind, digest in (
-                    *(("policy", message.policy), ("model", message.model)),
-                    *(("lease", message.lease), ("quantiles", message.quantiles)),
-                ):
-                    if digest:
-                        self._body(f"{kind}/{digest}")  # all of it, or nothing yet
+                self._library.need(message)
                 if message.core is not None:
                     check_core(message.core)
                     position.core = max(position.core, message.core)
@@ -538,7 +496,7 @@ class Partition:
         """Decide by another policy from here on. Deadlines before now change the lifecycle when their user is next
         woken, and open no episode.
         """
-        policy, position, old = self._policy(digest), self.position, self._context
+        policy, position, old = self._library.policy(digest), self.position, self._context
         adopted = self._now(record)
         since: dict[str, tuple[str, int]] = {}
         for rule in policy.rules:
@@ -554,14 +512,16 @@ class Partition:
         """Tell the risk by another model from here on; deadlines by it that lie before now open no episode."""
         position, old = self.position, self._context
         modelled = self._now(record)
-        context = msgspec.structs.replace(old, model=self._model(digest), model_version=digest[:12], modelled=modelled)
+        context = msgspec.structs.replace(
+            old, model=self._library.model(digest), model_version=digest[:12], modelled=modelled
+        )
         yield from self._rewind(context)
         position.model, position.modelled = digest, modelled
 
     def _adopt_quantiles(self, digest: str, record: Record) -> Iterator[None]:
         """Go by other thresholds from here on; what they alone bring into a segment opens no episode."""
         measured = self._now(record)
-        quantiles = self._quantiles(digest)
+        quantiles = self._library.quantiles(digest)
         yield from self._rewind(msgspec.structs.replace(self._context, quantiles=quantiles, measured=measured))
         self.position.quantiles, self.position.measured = digest, measured
 
@@ -584,26 +544,11 @@ class Partition:
         self.wheel = wheel
         self._use(context)
 
-    def _policy(self, digest: str) -> Policy:
-        return _parsed(digest, self._body(f"policy/{digest}"))
-
-    def _body(self, key: str) -> bytes:
-        body = self._registry.get(key)
-        if body is None:
-            raise MissingBody(key)
-        return body
-
-    def _model(self, digest: str) -> ChurnModel | None:
-        return _model(digest, self._body(f"model/{digest}")) if digest else None
-
-    def _quantiles(self, digest: str) -> Mapping[str, Mapping[float, float]]:
-        return _quantiles(digest, self._body(f"quantiles/{digest}")) if digest else {}
-
     def _use_model(self, digest: str) -> None:
-        self._context.model, self._context.model_version = self._model(digest), digest[:12]
+        self._context.model, self._context.model_version = self._library.model(digest), digest[:12]
 
     def _use_lease(self, digest: str) -> None:
-        leases = _lease(digest, self._body(f"lease/{digest}")) if digest else {}
+        leases = self._library.leases(digest)
         self._context.purse = Purse(leases, self.cells.values)
         self.position.lease = digest
 

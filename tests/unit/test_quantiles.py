@@ -9,7 +9,7 @@ from pipeline.partition import Partition
 from pipeline.policy import parse
 from pipeline.quantiles import Histogram, measure, thresholds
 from pipeline.records import UnreadableBody
-from tests.builders import adopt_quantiles, at, fold, history, order, quantiles, tick
+from tests.builders import adopt_quantiles, at, fold, history, order, quantiles, registry, tick
 from tests.unit.test_segments import before, said, time
 
 POLICY = """
@@ -64,7 +64,7 @@ def test_thresholds_come_by_the_log_and_open_nothing() -> None:
         ("enter", "best", time(3)),
     ]
     assert [(m["data"]["rule_id"], m["time"]) for m in folded.triggers] == [("thank", time(3))]
-    again = Partition(0, 1, folded.partition._registry)
+    again = Partition(0, 1, registry(POLICY) | quantiles(LOW, HIGH))
     again.restore(folded.changelog)
     assert again._context.quantiles == HIGH
 
