@@ -6,7 +6,7 @@ from hashlib import sha256
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from hypothesis import given
+from hypothesis import given, settings
 
 from pipeline.policy import Policy, parse
 from pipeline.records import LogRecord
@@ -71,6 +71,7 @@ def _within_the_leases(folded: Folded, records: list[LogRecord]) -> None:
     assert spent == sum(t["data"]["perk"]["reserved"] for t in folded.triggers if t["data"]["perk"])
 
 
+@settings(max_examples=settings().max_examples // 2)  # each folds its log record by record
 @given(logs())
 def test_a_message_is_agreed_to_in_time_and_what_waits_ends_in_one_decision(records: list[LogRecord]) -> None:
     """Record by record, so that what was known at each is at hand."""
