@@ -55,6 +55,8 @@ def next_lease(perk: Perk, leased: Sequence[int], spent: Sequence[int]) -> list[
     going = -(-left // 2)
     needy.sort(key=lambda slot: -spent[slot])  # where the most is asked for comes first; of equal ones the lower
     each, more = divmod(going, len(needy))
+    evenly = -(-going // len(after))
     for rank, slot in enumerate(needy):
-        after[slot] += perk.cost * (each + (rank < more))
+        gain = each + (rank < more)
+        after[slot] += perk.cost * (gain if spent[slot] else min(gain, evenly))
     return after

@@ -63,6 +63,19 @@ def test_half_goes_to_all_and_then_to_those_who_used_theirs_up() -> None:
     assert next_lease(perk, second, spent) == second  # nobody is short of one
 
 
+def test_a_slot_that_asks_for_nothing_strands_little() -> None:
+    """A budget of fewer perks than twice the slots: the first lease leaves some without; the next gives them one."""
+    perk = Perk("p", 10, 5_000)
+    first = next_lease(perk, [0] * SLOTS, [0] * SLOTS)
+    assert first == [10] * 250 + [0] * 6
+    second = next_lease(perk, first, [0] * SLOTS)
+    assert second == [10] * SLOTS
+    assert next_lease(perk, second, [0] * SLOTS) == second
+    third = next_lease(perk, second, [10 if slot == 3 else 0 for slot in range(SLOTS)])
+    assert sum(third) - third[3] == 10 * 255
+    assert third[3] == 10 + 1_220
+
+
 def test_all_of_a_budget_can_be_spent() -> None:
     perk, lease = Perk("p", 10, 12_345), [0] * SLOTS
     for _ in range(100):
