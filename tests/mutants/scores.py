@@ -109,6 +109,13 @@ MODELS: Final = (
         "test_leases.py::test_a_lease_only_rises_and_stays_within_the_budget",
     ),
     _rule(
+        "who asks for nothing strands little",
+        LEASES,
+        "(gain if spent[slot] else min(gain, evenly))",
+        "gain",
+        "test_leases.py::test_a_slot_that_asks_for_nothing_strands_little",
+    ),
+    _rule(
         "a lease builds on the last one",
         "agents/kafka/adopt.py",
         "before = last_lease(registry)",
