@@ -6,7 +6,7 @@ worker's, as if silence went on and the source spoke. So what is foretold is wha
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
@@ -17,6 +17,7 @@ from pipeline.gates import judge, p_alive
 from pipeline.guard import Guard
 from pipeline.happening import Deadline
 from pipeline.lifecycle import STAGES
+from pipeline.outlook import Outlook, Risk, RuleOutlook, Status, Upcoming
 from pipeline.policy import Policy, RiskAbove, Rule
 from pipeline.position import Position
 from pipeline.recall import risk_of, rule_deadlines, spread_out, waiting
@@ -29,71 +30,11 @@ from pipeline.state import UserState, decode_row, encode_row
 from pipeline.units import DAY, HOUR
 from pipeline.user import step
 from schemas.codec import rfc3339
-from schemas.decision import Decision, Verdict
+from schemas.decision import Decision
 from schemas.trigger import Gate
 
-Status = Literal["pending", "settled", "before_adoption", "no_deadline"]
 _FORESEEN: Final = 64
 """Wake-ups that are looked at: two for the lifecycle, one for each rule and its goal window."""
-
-
-class RuleOutlook(msgspec.Struct, kw_only=True):
-    """One rule and one user. Times are RFC 3339.
-
-    `deadline`: when the rule falls due in this silence; None: never. `status`: `pending`; `settled`: it was decided, or
-    passed over; `before_adoption`: it lies before the policy was adopted, and is passed over. `now`: the gates as they
-    are. `foretold`: the decision at the deadline if silence goes on, and its gates `then`. `decided_from`: its hour has
-    closed, with the allowed lateness. `why_not`: what stands in the way, in words; empty if it will send.
-    """
-
-    rule: str
-    mode: str
-    status: Status
-    deadline: str | None
-    decided_from: str | None
-    foretold: Verdict | None
-    reasons: list[str]
-    now: list[Sentence]
-    then: list[Sentence]
-    why_not: list[str]
-
-
-class Risk(msgspec.Struct):
-    """P(alive) by the policy's parameters; P(no activity in the `horizon` ms that follow) by the adopted churn model,
-    else by the same parameters. `model`: its version; `why`: what its score is made of, in words, the strongest first.
-    """
-
-    p_alive: float
-    p_none: float
-    horizon: int
-    model: str
-    why: list[str] = []
-
-
-class Outlook(msgspec.Struct, kw_only=True):
-    """All of it. `next`: what falls due next, if silence goes on. `fires_at`: the first trigger that would be sent.
-
-    `source_held`: meanwhile silence does not count.
-    """
-
-    as_of: str
-    clock: str | None
-    lifecycle: str
-    silent_days: float | None
-    risk: Risk | None
-    next: "Upcoming | None"
-    fires_at: str | None
-    fires_rule: str | None
-    source_held: bool
-    rules: list[RuleOutlook]
-    summary: str
-
-
-class Upcoming(msgspec.Struct):
-    """A deadline: `what` is `at_risk`, `dormant`, `rule <id>`, `goal window ends` or `expires` (of a visitor)."""
-
-    at: str
-    what: str
 
 
 def context_of(
@@ -198,8 +139,9 @@ def _rule(gates: list[Gate], context: Context, rule: Rule, due: Due | None, fore
     deadline = None if due is None else due.at + context.dark * HOUR
     status: Status = "pending"
     why = [s.words for s in then if not s.passed]
+    decided = None
     if foretold is not None:  # also of what nobody waits for yet: a segment that will be entered
-        deadline = round(datetime.fromisoformat(foretold.data.episode.entered_at).timestamp() * 1000)
+        deadline, decided = _ms(foretold.data.episode.entered_at), _ms(foretold.time)
         if foretold.data.decision == "holdout":
             by = "the holdout over all rules" if "global_holdout" in foretold.data.reasons else "the rule's holdout"
             why = [f"the user is in {by}: measured, not sent to"]
@@ -215,15 +157,17 @@ def _rule(gates: list[Gate], context: Context, rule: Rule, due: Due | None, fore
         mode=rule.mode,
         status=status,
         deadline=None if deadline is None else rfc3339(deadline),
-        decided_from=None
-        if deadline is None or foretold is None
-        else rfc3339((deadline // HOUR + 1) * HOUR + context.policy.lateness),
+        decided_from=None if decided is None else rfc3339((decided // HOUR + 1) * HOUR + context.policy.lateness),
         foretold=None if foretold is None else foretold.data.decision,
         reasons=[] if foretold is None else list(foretold.data.reasons),
         now=now,
         then=then,
         why_not=why,
     )
+
+
+def _ms(text: str) -> int:
+    return round(datetime.fromisoformat(text).timestamp() * 1000)
 
 
 def _why_never(rule: Rule, now: list[Sentence], context: Context) -> list[str]:
@@ -239,6 +183,9 @@ def _gates_now(user: str, state: UserState, context: Context, moment: int, rule:
     at = moment - context.dark * HOUR
     current = msgspec.structs.replace(context, clock=min(context.clock, moment))
     copy, due = decode_row(encode_row(state)), Due(at, 0, rule, state.activity.last)
+    for waits in waiting(state, context):
+        if waits.rule.id == rule.id:
+            due = waits._replace(at=at)
     found = judge(case_of(user, copy, due, current, effects, "clock")).explain
     for gate in found:
         if gate.feature == "p_alive":
@@ -247,7 +194,10 @@ def _gates_now(user: str, state: UserState, context: Context, moment: int, rule:
             gate.passed = float(gate.value or 0) >= float(gate.threshold or 0)
         elif gate.feature == "segment":
             gate.passed = all(other.passed for other in found if other.feature == "in_segment")
-    return [gate for gate in found if gate.feature not in {"still_silent", "in_time", "in_segment"}]
+    passed_over = {"still_silent", "in_time", "in_segment"}
+    if state.recall is not None and state.recall.rule == rule.id and state.recall.decided_at >= state.recall.episode:
+        passed_over.add("episode_free")  # the silence is its own
+    return [gate for gate in found if gate.feature not in passed_over]
 
 
 def _risk(state: UserState, context: Context, moment: int) -> Risk | None:

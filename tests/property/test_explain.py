@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from hypothesis import given
 
-from pipeline.explain import RuleOutlook, context_of, explain, foresee
+from pipeline.explain import context_of, explain, foresee
+from pipeline.outlook import RuleOutlook
 from pipeline.records import LogRecord
 from pipeline.risk import from_json
 from pipeline.state import encode_row

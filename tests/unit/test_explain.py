@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.explain import Outlook, context_of, explain
+from pipeline.explain import context_of, explain
+from pipeline.outlook import Outlook
 from pipeline.risk import Recency
 from pipeline.sentences import sentence
 from pipeline.units import DAY
@@ -136,6 +137,16 @@ def test_a_segment_that_will_be_entered_has_its_deadline() -> None:
     entered = outlook(event(at(0)), ticks(at(1), at(20.5)), policy=policy)
     rule = next(rule for rule in entered.rules if rule.rule == "quiet-ones")
     assert words(rule.now)[:1] != ["not in quiet"]
+
+
+def test_what_waits_says_for_what_and_until_when() -> None:
+    policy = POLICY.replace("rules:", 'quiet_hours: {from: "00:00", to: "23:00", timezone: UTC}\nrules:')
+    found = outlook(event(at(0)), ticks(at(1), at(30.2)), policy=policy)
+    [rule] = found.rules
+    assert (rule.status, rule.foretold, rule.deadline) == ("pending", "send", "2024-01-31T00:00:00.000Z")
+    assert rule.decided_from == "2024-02-01T01:00:00.000Z"
+    assert words(rule.now) == ["quiet hours where the user is"]
+    assert found.fires_at == "2024-01-31T23:00:00.000Z"
 
 
 def test_visitors_and_who_was_never_active_have_no_rules() -> None:
