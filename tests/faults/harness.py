@@ -32,6 +32,8 @@ from tests.faults.rules import MODEL, POLICY, SWITCHED_ON
 from tests.waiting import PATIENCE, SESSION, SOON
 
 _HOUR_SECONDS: Final = 0.12  # a virtual hour of the feed
+_LONG: Final = 50  # hours of a run, then they take longer: the oracle replays all of them after each run
+_LONG_SECONDS: Final = 0.4
 _RESTARTED: Final = {-signal.SIGKILL, Exit.NO_BROKER, Exit.FENCED, Exit.SEND}  # what a supervisor restarts after
 
 OPERATOR: Final[Sequence[Callable[[Settings], Awaitable[Any]]]] = (
@@ -117,6 +119,7 @@ class Cluster:
         self._domain = domain
         self._failures: list[str] = []
         self._feeding = asyncio.Event()
+        self._hours = 0
         self._fed = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -246,11 +249,13 @@ class Cluster:
             await self._feeding.wait()
             self._fed.clear()
             began = monotonic()
+            self._hours += 1
             await self.send(self.feed.hour())
             if self.random.random() < 0.03:
                 with suppress(Refusal, KafkaError, TimeoutError):
                     await self.random.choice(OPERATOR)(self.settings)
-            await asyncio.sleep(max(0.0, began + _HOUR_SECONDS - monotonic()))
+            pace = _HOUR_SECONDS if self._hours < _LONG else _LONG_SECONDS
+            await asyncio.sleep(max(0.0, began + pace - monotonic()))
 
     async def send(self, records: Iterable[Placed]) -> None:
         """Append records and wait. A record that a broker never took, or took twice, is no matter: the log counts."""
@@ -266,6 +271,7 @@ class Cluster:
 
     def go(self) -> None:
         """Feed."""
+        self._hours = 0
         self._feeding.set()
 
     async def pause(self, low: float = 0.3, high: float = 2.0) -> None:
