@@ -104,7 +104,7 @@ def _feedback(draw: Any, sent: list[Entry], clock: int, number: int) -> list[Ent
         name = "\x1f".join(("default", user.decode(), rule, str(start), str(step)))
         told = draw(simple((sha256(name.encode()).hexdigest()[:32],) * 15 + (1,)))
         offset, kind = draw(simple(OFFSETS[:5])), draw(simple(tuple(FEEDBACK_EVENTS)))
-        named = {"id": f"m{number}/{len(found)}", "appended": clock, "properties": {"trigger_id": told}}
+        named: dict[str, Any] = {"id": f"m{number}/{len(found)}", "appended": clock, "properties": {"trigger_id": told}}
         found.append(event(clock + offset, user.decode(), kind, **named))
     return found
 
