@@ -6,17 +6,22 @@ from typing import Final
 from pipeline.risk.model import Term
 
 
+def _figure(value: float) -> str:
+    """As a person would say it: 2263.1 -> 2,263; 61.87 -> 61.9; 0.0008 -> 0."""
+    return f"{value:,.0f}" if value >= 100 else f"{round(value, 1 if value >= 10 else 2):g}"
+
+
 def _days(value: float) -> str:
-    return f"{value:.3g} day" + ("" if f"{value:.3g}" == "1" else "s")
+    return f"{_figure(value)} day" + ("" if _figure(value) == "1" else "s")
 
 
 TEXTS: Final[dict[str, Callable[[float], str]]] = {
     "silence_days": lambda v: f"silent for {_days(v)}",
-    "silence_to_gap": lambda v: f"silence is {v:.2g} times the usual gap",
+    "silence_to_gap": lambda v: f"silence is {_figure(v)} times the usual gap",
     "active_days": lambda v: f"{round(v)} active day{'' if round(v) == 1 else 's'} so far",
-    "active_days_7d": lambda v: f"{v:.2g} recent active days (half-life 7 days)",
-    "active_days_30d": lambda v: f"{v:.2g} recent active days (half-life 30 days)",
-    "active_days_90d": lambda v: f"{v:.2g} recent active days (half-life 90 days)",
+    "active_days_7d": lambda v: f"{_figure(v)} recent active days (half-life 7 days)",
+    "active_days_30d": lambda v: f"{_figure(v)} recent active days (half-life 30 days)",
+    "active_days_90d": lambda v: f"{_figure(v)} recent active days (half-life 90 days)",
     "tenure_days": lambda v: f"first seen {_days(v)} ago",
     "p_alive": lambda v: f"has not left for good: {v:.0%}",
     "p_active_if_alive": lambda v: f"would be active within the horizon, if not gone: {v:.0%}",
