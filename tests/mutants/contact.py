@@ -187,14 +187,14 @@ CONTACT: Final = (
         RECALL,
         " or was_drawn(recall, due.rule.id, context.policy.salt)",
         "",
-        "has_nobody_whom_it_contacted_or_waits_to",
+        "a_backlog_of_a_rule_that_was_off_for_a_while_has_nobody_whom_it_contacted_or_waits_to",
     ),
     _rule(
         "a backlog has nobody for whom the rule waits",
         RECALL,
         "return waits or was_drawn",
         "return was_drawn",
-        "has_nobody_whom_it_contacted_or_waits_to",
+        "a_backlog_of_a_rule_that_was_off_for_a_while_has_nobody_whom_it_contacted_or_waits_to",
     ),
     _rule(
         "a backlog is asked for once",

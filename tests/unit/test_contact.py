@@ -359,7 +359,7 @@ def test_a_backlog_is_spread_over_its_time() -> None:
     assert min(days) < 23
     assert 27 < max(days) < 30
     again = log(adopt(text), ticks(at(40), at(60)), start=folded.partition.offset)
-    assert len(folded.feed(again).triggers) == 30
+    assert len(folded.feed(again).decisions) == 30
 
 
 def test_a_backlog_of_a_rule_that_was_off_for_a_while_has_nobody_whom_it_contacted_or_waits_to() -> None:
