@@ -1,6 +1,9 @@
 """How tests wait for what has to happen: long, since machines are busy; a wait that succeeds takes no longer for it."""
 
+import re
+import signal
 from collections.abc import Callable
+from pathlib import Path
 from time import monotonic, sleep
 from typing import Any, Final
 
@@ -20,3 +23,9 @@ def eventually(condition: Callable[[], Any], pause: float = 0.05) -> Any:
         assert monotonic() < end, f"not within {PATIENCE:.0f} s"
         sleep(pause)
     return found
+
+
+def handles_sigterm(pid: int) -> bool:
+    """Whether the process is so far that it leaves in order when told to (Linux: what it catches, by /proc)."""
+    found = re.search(r"^SigCgt:\s*([0-9a-f]+)", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    return found is not None and bool(int(found[1], 16) >> (signal.SIGTERM - 1) & 1)

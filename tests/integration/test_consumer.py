@@ -24,7 +24,7 @@ from agents.local import LocalKafka
 from agents.process import free_port, spawn_bound
 from schemas.control import Domain, Tick
 from tests.integration.edge import ROOT, Deployment
-from tests.waiting import PATIENCE, eventually
+from tests.waiting import PATIENCE, eventually, handles_sigterm
 
 POLICY = """\
 version: 1
@@ -197,7 +197,9 @@ def test_every_command_of_the_page_runs(shop: Deployment, tmp_path: Path) -> Non
             call += ["--prefix", shop.prefix]
         with (tmp_path / "page.log").open("ab") as log:
             running.append(spawn_bound(call, env=environment, cwd=tmp_path, stdout=log, stderr=log))
-    sleep(6)
+    for process in running:
+        eventually(lambda: process.poll() is not None or handles_sigterm(process.pid))  # noqa: B023 - at once
+    sleep(2)  # a command that is wrong ends soon
     for process in running:
         assert process.poll() is None, (tmp_path / "page.log").read_text()
         process.terminate()
