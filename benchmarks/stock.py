@@ -5,6 +5,8 @@ from typing import Any
 
 from confluent_kafka import Consumer, TopicPartition
 
+from agents.erasure_key import erasure_key
+from agents.settings import load_settings
 from benchmarks.workload import EVENTS_PER_USER, PARTITIONS, Publisher, events, make_topics, policy_of, users
 from pipeline.partition import Partition
 from pipeline.play import control_record
@@ -41,13 +43,14 @@ def stock(brokers: str, prefix: str, count: int) -> None:
     make_topics(brokers, prefix)
     publisher = Publisher(brokers, prefix, compression="zstd")
     digest, body = policy_of()
+    secret = erasure_key(load_settings())  # the worker that finds the state has it
     publisher.adopt(digest, body)
     publisher.control(Tick())
     publisher.flush()
     for partition, key, row in copies(sample_rows(int(time.time() * 1000)), count):
         publisher.send("state", partition, b"u" + key, row)
     for partition, records in _log(brokers, prefix).items():
-        core = Partition(partition, PARTITIONS, {f"policy/{digest}": body})
+        core = Partition(partition, PARTITIONS, {f"policy/{digest}": body}, secret=secret)
         for _ in core.fold(records):
             pass
         for key, value in core.commit().changelog:
