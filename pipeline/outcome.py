@@ -63,9 +63,16 @@ def note_draw(recall: Recall) -> None:
             recall.first |= 1 << bit
 
 
-def was_drawn(recall: Recall, rule: str, salt: str) -> bool:
-    """Whether the user has had a contact under this rule and salt; of the last `MAX_DRAWN`."""
-    return _draw(rule, salt) in recall.drawn
+def note_reminder(recall: Recall) -> None:
+    """Take in that the rule of the contact has begun, under whatever salt, in an episode that comes once in a life."""
+    found = _draw(recall.rule, "")
+    if found not in recall.drawn:
+        recall.drawn = [*recall.drawn, found][-MAX_DRAWN:]
+
+
+def was_reminded(recall: Recall, rule: str) -> bool:
+    """Whether this rule has; of the last `MAX_DRAWN`."""
+    return _draw(rule, "") in recall.drawn
 
 
 def _draw(rule: str, salt: str) -> int:

@@ -13,7 +13,7 @@ from pipeline.contacts import remember
 from pipeline.context import Context, Due, RevealedBy, Transition
 from pipeline.gates import Ruling, judge
 from pipeline.lifecycle import STAGES
-from pipeline.outcome import arm_name, count, note_draw, was_drawn
+from pipeline.outcome import arm_name, count, note_draw, note_reminder, was_reminded
 from pipeline.perks import slot_of
 from pipeline.policy import NotActivated, PAliveBelow, RiskAbove, Rule, Silence
 from pipeline.purchases import shown
@@ -60,19 +60,21 @@ def rule_deadlines(state: UserState, context: Context) -> list[Due]:
 def spread_out(user: str, state: UserState, due: Due, context: Context) -> Due:
     """The deadline; of a user who lapsed before the rule was switched on, the one in its backlog, if it has one."""
     spread, since = due.rule.backlog, context.since.get(due.rule.id, 0)
-    if spread is None or due.at >= since or _begun(state.recall, due, context):
+    if spread is None or due.at >= since or begun(state.recall, due):
         return due
     return due._replace(at=since + _hash(f"backlog\x1f{user}\x1f{due.rule.id}") * spread // 2**64)
 
 
-def _begun(recall: Recall | None, due: Due, context: Context) -> bool:
-    """Whether the rule has contacted the user in an episode that comes once in a life, or waits to: switched off and on
-    again, it has no backlog of them.
+def begun(recall: Recall | None, due: Due) -> bool:
+    """Whether the rule waits in this episode already, or has contacted the user in one that comes once in a life: it
+    is not due again, by another policy, a later deadline or a backlog.
     """
-    if recall is None or due.rule.kind != "activate":
+    if recall is None:
         return False
-    waits = any(kept.rule == due.rule.id for kept in recall.pending)
-    return waits or was_drawn(recall, due.rule.id, context.policy.salt)
+    if isinstance(due.rule.when, NotActivated):
+        return any(kept.rule == due.rule.id for kept in recall.pending) or was_reminded(recall, due.rule.id)
+    mine = due.rule.id, 0, due.episode
+    return any((kept.rule, kept.step, kept.episode) == mine for kept in recall.pending)
 
 
 def waiting(state: UserState, context: Context) -> list[Due]:
@@ -171,6 +173,8 @@ def _contact(case: Case, ruling: Ruling, experiment: Experiment) -> None:
         recall.program = stratum_of(policy.holdout, policy.salt) if policy.holdout else ""
         recall.withheld = "global_holdout" in ruling.reasons
         note_draw(recall)
+        if isinstance(rule.when, NotActivated):
+            note_reminder(recall)
         count(recall, facts, DECIDED)
     remember(recall.contacts, Contact(case.moment, ruling.channel, case.identity))
     if rule.ceiling is not None:

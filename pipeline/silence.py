@@ -10,7 +10,7 @@ from pipeline.gates import p_alive
 from pipeline.lifecycle import ACTIVE, AT_RISK, DORMANT, NEW, RETURNED
 from pipeline.outcome import close
 from pipeline.policy import InSegment
-from pipeline.recall import decide, episode_rule, rule_deadlines, spread_out, waiting
+from pipeline.recall import begun, decide, episode_rule, rule_deadlines, spread_out, waiting
 from pipeline.risk.model import silence_start
 from pipeline.state import TOP_BUCKET, UserState
 from pipeline.stocks import leave, move, rate
@@ -29,7 +29,7 @@ def by_segment(state: UserState, entered: list[str], at: int, context: Context) 
     for order, rule in enumerate(context.policy.rules):
         if isinstance(rule.when, InSegment) and rule.when.segment in entered:
             found.append(episode_rule(rule, order, at, at + context.dark * HOUR, state))
-    return found
+    return [due for due in found if not begun(state.recall, due)]
 
 
 def settle(
@@ -64,8 +64,8 @@ def settle(
     if state.stage != DORMANT and start + stages.dormant < effective:
         due.append((start + stages.dormant, -2, 0, DORMANT))
     floor = max(state.decided, context.adopted)
-    effects.deadlines = own = _deadlines(user, state, context)
-    due.extend((d.at, d.order, 0, d) for d in own if floor <= d.at < effective)
+    effects.deadlines = own = rule_deadlines(state, context)
+    due.extend((d.at, d.order, 0, d) for d in _open(user, state, own, context) if floor <= d.at < effective)
     if recall is not None and recall.pending:
         still = waiting(state, context)
         known = {(d.rule.id, d.step) for d in still}
@@ -100,8 +100,9 @@ def _order(found: tuple[int, int, int, int | Due]) -> tuple[int, int, int]:
     return found[:3]
 
 
-def _deadlines(user: str, state: UserState, context: Context) -> list[Due]:
-    return [spread_out(user, state, due, context) for due in rule_deadlines(state, context)]
+def _open(user: str, state: UserState, own: list[Due], context: Context) -> list[Due]:
+    """Of the rules' deadlines those that can still come, in the backlog where there is one."""
+    return [spread_out(user, state, due, context) for due in own if not begun(state.recall, due)]
 
 
 def earliest_wake(state: UserState, context: Context) -> int:
@@ -149,8 +150,8 @@ def next_wake(user: str, state: UserState, context: Context, found: Transition |
             if state.stage != DORMANT:
                 times.append(start + stages.dormant + shift)
             own = None if found is None else found.deadlines
-            own = _deadlines(user, state, context) if own is None else own
-            times.extend(d.at + shift for d in own if d.at >= state.decided)
+            own = rule_deadlines(state, context) if own is None else own
+            times.extend(d.at + shift for d in _open(user, state, own, context) if d.at >= state.decided)
             if segments.concern(state, context):
                 look = None if found is None else found.look
                 if look is None:

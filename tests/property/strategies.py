@@ -98,7 +98,7 @@ def _feedback(draw: Any, sent: list[Entry], clock: int, number: int) -> list[Ent
     user = draw(simple(sent)).key or b""
     bodies = [msgspec.json.decode(entry.value or b"") for entry in sent if entry.key == user]
     times = [milliseconds(body["timestamp"]) or 0 for body in bodies]
-    found = []
+    found: list[Entry] = []
     for rule, step in draw(st.lists(st.tuples(simple(RULES), simple((0, 0, 0, 1, 2))), min_size=4, max_size=8)):
         start = min(times) if rule == "hello" else max(times)
         name = "\x1f".join(("default", user.decode(), rule, str(start), str(step)))

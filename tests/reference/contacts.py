@@ -2,7 +2,7 @@
 
 import xxhash
 
-from pipeline.policy import Rule
+from pipeline.policy import NotActivated, Rule
 from schemas.partitioner import murmur2
 from tests.reference.person import Measured, Sent, User
 from tests.reference.reading import DAY
@@ -24,6 +24,9 @@ def begin(world: World, user: User, rule: Rule, trigger: str, moment: int, *, wi
         if name not in user.drawn:
             user.drawn = [*user.drawn, name][-16:]
             firsts.append(cell)
+    mark = xxhash.xxh32_intdigest(f"{rule.id}/".encode())
+    if isinstance(rule.when, NotActivated) and mark not in user.drawn:
+        user.drawn = [*user.drawn, mark][-16:]
     end = moment + rule.goal.within
     user.contact = Measured(trigger, rule.id, moment, end, rule.goal.event, cells, firsts)
     _count(world, user.contact, "decided", trial="users")

@@ -31,16 +31,18 @@ def deadline(world: World, user: User, rule: Rule) -> int:
     """Of a user with activity, in effective time; NEVER: there is none."""
     found = _by_itself(world, user, rule)
     switched = world.switched[rule.id][1]
-    if rule.backlog is not None and found < switched and not _begun(world, user, rule):
+    if rule.backlog is not None and found < switched and not begun(user, rule):
         hashed = xxhash.xxh3_64_intdigest(f"backlog\x1f{user.key}\x1f{rule.id}".encode())
         return switched + hashed * rule.backlog // 2**64
     return found
 
 
-def _begun(world: World, user: User, rule: Rule) -> bool:
-    """Of an episode that comes once in a life: whether its first message is out, or waits."""
-    mark = xxhash.xxh32_intdigest(f"{rule.id}/{world.policy.salt}".encode())
-    return rule.kind == "activate" and (mark in user.drawn or any(due.rule == rule.id for due in user.waiting))
+def begun(user: User, rule: Rule) -> bool:
+    """Whether it waits in this episode already, or has contacted the user in one that comes once in a life."""
+    mine = [waits for waits in user.waiting if waits.rule == rule.id]
+    if isinstance(rule.when, NotActivated):
+        return bool(mine) or xxhash.xxh32_intdigest(f"{rule.id}/".encode()) in user.drawn
+    return rule.kind == "recall" and any(waits.episode == user.last and not waits.step for waits in mine)
 
 
 def _by_itself(world: World, user: User, rule: Rule) -> int:

@@ -6,6 +6,7 @@ from hashlib import sha256
 from typing import Any
 
 from pipeline.policy import InSegment, Rule, Segment, Test
+from tests.reference.deciding import begun
 from tests.reference.person import NEVER, User
 from tests.reference.reading import DAY, HOUR
 from tests.reference.scores import activity_of
@@ -60,7 +61,8 @@ def due(world: World, user: User, entered: list[str], at: int) -> list[Rule]:
     """The rules of the segments that were entered at `at`."""
     if at < max(user.floor, adoption(world)):
         return []
-    return [r for r in world.policy.rules if isinstance(r.when, InSegment) and r.when.segment in entered]
+    rules = [r for r in world.policy.rules if isinstance(r.when, InSegment) and r.when.segment in entered]
+    return [rule for rule in rules if not begun(user, rule)]
 
 
 def dates(world: World, user: User) -> list[int]:

@@ -50,7 +50,11 @@ def due(world: World, user: User) -> list[tuple[int, int, str | Rule]]:
         found.append((user.silence + stages.at_risk, -2, "at_risk"))
     if user.stage != "dormant":
         found.append((user.silence + stages.dormant, -1, "dormant"))
-    times = [(deciding.deadline(world, user, rule), i, rule) for i, rule in enumerate(rules)]
+    times = [
+        (deciding.deadline(world, user, rule), i, rule)
+        for i, rule in enumerate(rules)
+        if not deciding.begun(user, rule)
+    ]
     return [*found, *(one for one in times if one[0] < NEVER)]
 
 

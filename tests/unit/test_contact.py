@@ -172,6 +172,14 @@ def test_what_was_reported_is_counted_once_a_message() -> None:
     assert cell == [1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0]
 
 
+def test_what_waits_is_not_due_again_by_a_changed_policy() -> None:
+    early = policy(top='quiet_hours: {from: "01:00", to: "00:00", timezone: UTC}')
+    later = early.replace("silence: 2d", "silence: 51h")
+    entries = [event(at(0, 1)), *ticks(at(0, 2), at(2, 3)), adopt(later), *ticks(at(2, 4), at(4))]
+    folded = fold(history(entries, policy=early), early, later)
+    assert said(folded) == [(0, "send", [])]
+
+
 def test_two_entries_that_wait_are_both_decided() -> None:
     text = policy(
         top="channels: [{name: letters, source: letter}]\nsegments: [{id: readers, where: {last_channel: letters}}]"
@@ -373,3 +381,20 @@ def test_a_backlog_of_a_rule_that_was_off_for_a_while_has_nobody_whom_it_contact
     records = log(played(), tick(at(0)), adopt(live), *users, *on_and_off, ticks(at(3, 7), at(12)))
     folded = fold(records, live, off)
     assert len(folded.triggers) == len({trigger["id"] for trigger in folded.triggers}) == 24
+
+
+def test_a_changed_policy_reminds_nobody_again() -> None:
+    first = policy().replace(
+        "silent, when: {silence: 2d}", "hello, kind: activate, when: {not_activated: 2d}, backlog: {spread: 1h}"
+    )
+    first = first.replace("cooldown: 4d", "cooldown: 1d").replace("within: 4d", "within: 1d")
+    later = first.replace("not_activated: 2d", "not_activated: 5d").replace("salt: test", "salt: other")
+    gone = first.replace("hello", "greeting").replace("not_activated: 2d", "not_activated: 30d")
+    for changes in ([adopt(later)], [adopt(gone), tick(at(3, 2)), adopt(later)]):
+        folded = fold(
+            history(event(at(0)), ticks(at(0), at(3, 1)), *changes, ticks(at(3, 3), at(8)), policy=first),
+            first,
+            later,
+            gone,
+        )
+        assert said(folded) == [(0, "send", [])]
