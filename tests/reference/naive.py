@@ -163,8 +163,8 @@ class Naive(World):
         for rule in groups.active(self, user, before=before, backfill=item.backfill, late=settled > 0):
             at = groups.moment(user) + self.dark
             deciding.decide(self, user, deciding.fresh(user, rule, at), at, back=False)
-        user.wake = max(earliest(self, user), self.hour or 0)
-        self.soonest = min(self.soonest, user.wake)
+        user.wake = None if user.stale else max(earliest(self, user), self.hour or 0)
+        self.soonest = min(self.soonest, user.wake or 0)
 
     # -- time
 
