@@ -97,7 +97,8 @@ def _reason(data: RecallData) -> str:
     for gate in data.explain:
         if gate.feature == "active_days":
             return f"{because(data)}; came on {gate.value} days"
-    return because(data) + (f"; P(back) {1 - data.risk.p:.2f}" if data.risk else "")
+    why = because(data).partition(" (")[0]
+    return why + (f"; P(back) {1 - data.risk.p:.2f}" if data.risk else "")
 
 
 def _header(scene: Scene, wide: bool) -> RenderableType:
