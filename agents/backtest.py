@@ -82,9 +82,10 @@ def candidates(files: Sequence[Path], *, model: bytes | None = None, live: bool 
 
 def ordered(raws: Sequence[Raw]) -> list[Raw]:
     """A history in order of time. Raises Refusal: there is no event in it that could be played."""
-    if history_span(raws) is None:
+    found = in_order(raws)
+    if history_span(found) is None:
         raise Refusal(Exit.USAGE, f"there is no event in this history that tells a time: {unreadable(raws)}")
-    return in_order(raws)
+    return found
 
 
 def sweeps(tried: Candidate, wanted: Sequence[str]) -> list[tuple[str, str, bytes]]:

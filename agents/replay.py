@@ -46,7 +46,7 @@ def few_collections() -> Iterator[None]:
     all time), and there are no cycles to find.
     """
     usual = gc.get_threshold()
-    gc.set_threshold(100_000, 50, 1_000)
+    gc.set_threshold(2_000_000, 50, 1_000)
     try:
         yield
     finally:

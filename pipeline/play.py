@@ -66,6 +66,8 @@ def history_span(raws: Sequence[Raw]) -> tuple[int, int] | None:
     if not times:
         return None
     runs = [[times[0], times[0], 0]]
+    if times[-1] - times[0] <= _LONGEST_GAP:
+        return times[0], times[-1]
     for time in times:
         if time - runs[-1][1] > _LONGEST_GAP:
             runs.append([time, time, 0])

@@ -59,8 +59,11 @@ def rule_deadlines(state: UserState, context: Context) -> list[Due]:
 
 def spread_out(user: str, state: UserState, due: Due, context: Context) -> Due:
     """The deadline; of a user who lapsed before the rule was switched on, the one in its backlog, if it has one."""
-    spread, since = due.rule.backlog, context.since.get(due.rule.id, 0)
-    if spread is None or due.at >= since or begun(state.recall, due):
+    spread = due.rule.backlog
+    if spread is None:
+        return due
+    since = context.since.get(due.rule.id, 0)
+    if due.at >= since or begun(state.recall, due):
         return due
     return due._replace(at=since + _hash(f"backlog\x1f{user}\x1f{due.rule.id}") * spread // 2**64)
 

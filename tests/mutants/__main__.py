@@ -35,6 +35,8 @@ from tests.mutants.segments import SEGMENTS
 from tests.mutants.transport import SHELL, TRANSPORT
 
 ROOT: Final = Path(__file__).parents[2]
+WITHOUT_KAFKA: Final = (*CORE, *CHURN, *CONTACT, *MODELS, *SEGMENTS, *EVIDENCE, *SHELL)
+EVERY: Final = (*WITHOUT_KAFKA, *TRANSPORT)
 _TREE: Final = ("schemas", "pipeline", "agents", "tests", "deploy")
 _FILES: Final = ("pyproject.toml",)
 _RED: Final = re.compile(r"^(?:FAILED|ERROR) (\S+)", re.MULTILINE)
@@ -107,7 +109,7 @@ def main() -> int:
     args = parser.parse_args()
     follow_parent()
     console = Console()
-    mutants = [] if args.transport else [*CORE, *CHURN, *CONTACT, *MODELS, *SEGMENTS, *EVIDENCE, *SHELL]
+    mutants = [] if args.transport else list(WITHOUT_KAFKA)
     mutants += TRANSPORT if args.transport or args.all else []
     mutants = [mutant for mutant in mutants if args.only in mutant.rule]
     began = monotonic()

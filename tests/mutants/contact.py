@@ -178,8 +178,8 @@ CONTACT: Final = (
     _rule(
         "no backlog unless asked for",
         RECALL,
-        "    if spread is None or due.at >= since or begun(state.recall, due):\n",
-        "    spread = spread or 86_400_000\n    if due.at >= since:\n",
+        "    if spread is None:\n        return due\n",
+        "    spread = spread or 86_400_000\n",
         "switching_a_rule_on_sends_to_nobody_who_lapsed_before",
     ),
     _rule(

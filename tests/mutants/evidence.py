@@ -79,8 +79,8 @@ EVIDENCE: Final = (
     _rule(
         "a user is counted once",
         "pipeline/outcome.py",
-        "if found not in recall.drawn:",
-        "if True:",
+        "        if found not in recall.drawn:\n            recall.drawn",
+        "        if True:\n            recall.drawn",
         "a_user_is_a_trial_once_for_each_rule_and_salt",
         suite="recall",
     ),
