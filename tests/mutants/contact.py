@@ -145,7 +145,7 @@ CONTACT: Final = (
         "pipeline/perks.py",
         "        spent += sum(f[3] for f in facts if f[0] is PERKS and f[1] == (perk, slot) and f[2] == SPENT)\n",
         "",
-        "two_decisions_of_one_moment_do_not_spend_the_same_money",
+        "two_decisions_that_one_event_reveals_do_not_spend_the_same_money",
     ),
     _rule(
         "a holdout costs nothing",

@@ -203,8 +203,10 @@ def test_steps_follow_one_another_while_the_user_stays_away() -> None:
     ]
     assert sent_at(folded) == [48, 72, 96]
     assert len({m["id"] for m in folded.triggers}) == 3
-    back = run(text, event(at(0)), ticks(at(0), at(3, 12)), event(at(3, 12)), ticks(at(3, 13), at(5)))
-    assert [step for step, _, _ in said(back)] == [0, 1]
+    unpaid = text.replace("goal: {within: 4d}", "goal: {event: Paid, within: 4d}")
+    for goal in (text, unpaid):
+        back = run(goal, event(at(0)), ticks(at(0), at(3, 12)), event(at(3, 12)), ticks(at(3, 13), at(5)))
+        assert [step for step, _, _ in said(back)] == [0, 1]
 
 
 def test_a_suppressed_first_message_has_no_second() -> None:
@@ -289,14 +291,17 @@ def test_a_perk_is_spent_by_whom_it_is_sent_to_only() -> None:
     assert not any(name == "perks" for name, _ in folded.cells)
 
 
-def test_two_decisions_of_one_moment_do_not_spend_the_same_money() -> None:
-    two = policy("perk: ten-off, mode: live") + (
-        "  - {id: hello, kind: activate, when: {not_activated: 2d}, holdout: 0, cooldown: 4d, goal: {within: 1h},"
-        " perk: ten-off}\n"
+def test_two_decisions_that_one_event_reveals_do_not_spend_the_same_money() -> None:
+    rule = (
+        "  - {{id: {}, kind: activate, when: {{not_activated: {}}}, holdout: 0, cooldown: 1h, goal: {{within: 1h}},"
+        " perk: ten-off}}\n"
     )
+    head = policy(top="time: {lateness: 1d}")
+    two = head[: head.index("  - {id: silent")] + rule.format("hello", "2h") + rule.format("again", "4h")
     adopted, body = lease(1000)
-    folded = fold(history(adopted, event(at(0)), ticks(at(0), at(3)), policy=two), two, extra=body)
-    assert sum(decision == "send" for _, _, decision, _ in folded.decisions) == 1
+    folded = fold(history(hours(adopted, event(at(0)), event(at(0, 10), id="later")), policy=two), two, extra=body)
+    assert said(folded) == [(0, "send", []), (0, "suppressed", ["budget_spent"])]
+    assert [cell for (name, _), cell in folded.cells.items() if name == "perks"] == [[1000, 1]]
 
 
 def test_a_crossed_ceiling_pauses_the_rule_until_it_is_resumed() -> None:
