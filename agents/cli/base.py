@@ -135,3 +135,16 @@ def progress(*, quiet: bool = False) -> Iterator[Progress]:
 
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
+
+
+def earlier(published: Sequence[str], digest: str | None, what: str, see: str) -> str:
+    """The hash to go back to of those published, the latest last ("": none was used then): the one that begins with
+    `digest`, else the latest that is not the current. Raises Refusal: there is no single one; `rekindle <what> <see>`
+    lists them.
+    """
+    hashes = [name for name in dict.fromkeys(reversed(published)) if name]
+    wanted = [h for h in hashes if (h.startswith(digest.lower()) if digest else h != published[-1])]
+    if not wanted or (digest and len(wanted) > 1):
+        reason = f"more than one begins with {digest}" if wanted else "there is no other"
+        raise Refusal(Exit.USAGE, f"no single {what} to go back to: {reason}; see `rekindle {what} {see}`")
+    return wanted[0]

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from agents.cli.base import Group, as_json, emit, run, settings_of, table
+from agents.cli.base import Group, as_json, earlier, emit, run, settings_of, table
 from agents.exits import Exit, Refusal
 from agents.kafka.adopt import ModelEntry, describe, model_history, publish_model
 from agents.kafka.publish import read_registry
@@ -64,15 +64,10 @@ def rollback(ctx: click.Context, *, digest: str | None, as_json: bool) -> None:
     entries = model_history(registry)
     if not entries:
         raise Refusal(Exit.USAGE, "no model was published yet: there is nothing to go back to")
-    current = entries[-1].model
-    hashes = list(dict.fromkeys(entry.model for entry in reversed(entries) if entry.model))
-    wanted = [h for h in hashes if (h.startswith(digest.lower()) if digest else h != current)]
-    if not wanted or (digest and len(wanted) > 1):
-        reason = f"more than one begins with {digest}" if wanted else "there is no other"
-        raise Refusal(Exit.USAGE, f"no single model to go back to: {reason}; see `rekindle model list`")
-    body = registry.get(f"model/{wanted[0]}")
+    wanted = earlier([entry.model for entry in entries], digest, "model", "list")
+    body = registry.get(f"model/{wanted}")
     if body is None:
-        raise Refusal(Exit.POLICY, f"the registry has lost the body of {wanted[0]}; publish its file instead")
+        raise Refusal(Exit.POLICY, f"the registry has lost the body of {wanted}; publish its file instead")
     _publish(settings, body, as_json=as_json)
 
 

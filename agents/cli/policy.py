@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from agents.cli.base import Failure, Group, as_json, emit, run, settings_of, table
+from agents.cli.base import Failure, Group, as_json, earlier, emit, run, settings_of, table
 from agents.cli.policy_diff import diff
 from agents.exits import Exit, Refusal
 from agents.kafka.adopt import unmet_by
@@ -111,16 +111,11 @@ def rollback(ctx: click.Context, *, digest: str | None, as_json: bool) -> None:
     entries = history(registry)
     if not entries:
         raise Refusal(Exit.USAGE, "nothing was published yet: there is nothing to go back to")
-    current = entries[-1].policy
-    hashes = list(dict.fromkeys(entry.policy for entry in reversed(entries)))
-    wanted = [h for h in hashes if (h.startswith(digest.lower()) if digest else h != current)]
-    if not wanted or (digest and len(wanted) > 1):
-        reason = f"more than one begins with {digest}" if wanted else "there is no other"
-        raise Refusal(Exit.USAGE, f"no single policy to go back to: {reason}; see `rekindle policy history`")
-    body = registry.get(f"policy/{wanted[0]}")
+    wanted = earlier([entry.policy for entry in entries], digest, "policy", "history")
+    body = registry.get(f"policy/{wanted}")
     if body is None:
-        raise Refusal(Exit.POLICY, f"the registry has lost the body of {wanted[0]}; publish its file instead")
-    _publish(settings, body, parse(body, name=wanted[0][:12]), as_json=as_json)
+        raise Refusal(Exit.POLICY, f"the registry has lost the body of {wanted}; publish its file instead")
+    _publish(settings, body, parse(body, name=wanted[:12]), as_json=as_json)
 
 
 def _publish(settings: Settings, body: bytes, compiled: Policy, *, as_json: bool) -> None:
