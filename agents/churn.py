@@ -12,7 +12,7 @@ from pipeline.play import Play, Raw, history_span, play
 from pipeline.risk import Fitted, Sample
 from pipeline.risk.picture import calibration, lift
 from pipeline.risk.report import markdown
-from pipeline.risk.snapshots import collect
+from pipeline.samples import collect
 
 _REPORT: Final = 10_000  # events between two reports
 

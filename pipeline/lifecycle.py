@@ -4,16 +4,26 @@ Events move a user up, silence moves them down at a deadline. `unseen` is a row 
 first).
 """
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-if TYPE_CHECKING:
-    from pipeline.policy import Lifecycle
+import msgspec
+
+from pipeline.units import DAY
 
 UNSEEN, NEW, ACTIVE, AT_RISK, DORMANT, RETURNED = range(6)
 STAGES: Final = ("unseen", "new", "active", "at_risk", "dormant", "returned")
 
 
-def after_event(stage: int, since: int, first: int, time: int, policy: "Lifecycle") -> int:
+class Lifecycle(msgspec.Struct, frozen=True):
+    """How long a user is new or returned, and after what silence they are at risk or dormant; ms."""
+
+    new_for: int = 7 * DAY
+    at_risk: int = 14 * DAY
+    dormant: int = 30 * DAY
+    returned_for: int = 7 * DAY
+
+
+def after_event(stage: int, since: int, first: int, time: int, policy: Lifecycle) -> int:
     """The stage after activity at `time`, given the stage before it, since when it holds, and the first activity (all
     ms).
     """

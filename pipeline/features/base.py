@@ -1,15 +1,15 @@
 """What a feature is: a named property of a user as of a moment, which says by itself when silence will change it."""
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 
 from pipeline.deadlines import NEVER as NEVER_HOUR
-from pipeline.risk import FAR, ChurnModel
+from pipeline.lifecycle import Lifecycle
+from pipeline.money import Currency
+from pipeline.risk import FAR, ChurnModel, RiskModel
 from pipeline.state import UserState
 from pipeline.units import DAY, HOUR
-
-if TYPE_CHECKING:
-    from pipeline.policy import Policy
+from pipeline.value import ValueModel
 
 NEVER: Final = NEVER_HOUR * HOUR
 """ms; later than every deadline."""
@@ -26,14 +26,38 @@ ANYTHING: Final = -1
 end of a silence that was long enough to matter, itself, another tier; what nobody looked at yet moves everything."""
 
 
+class Terms(Protocol):
+    """What features go by of a policy, which itself is stated over features."""
+
+    @property
+    def lifecycle(self) -> Lifecycle:
+        """Its spans."""
+        ...
+
+    @property
+    def risk(self) -> RiskModel:
+        """Of P(alive)."""
+        ...
+
+    @property
+    def value(self) -> ValueModel:
+        """What an order is worth, and to which horizon."""
+        ...
+
+    @property
+    def currency(self) -> Currency:
+        """In which that is told."""
+        ...
+
+
 class Scene(Protocol):
     """What is known beside the row. `dark`: the partition's dark hours; `quantiles`: feature -> share of the top ->
     threshold, as published.
     """
 
     @property
-    def policy(self) -> "Policy":
-        """The adopted policy."""
+    def policy(self) -> Terms:
+        """The adopted one."""
         ...
 
     @property

@@ -5,25 +5,17 @@ from typing import Final, Literal
 import msgspec
 
 from pipeline.features.base import NEWS, Feature
+from pipeline.lifecycle import Lifecycle
 from pipeline.money import Currency
 from pipeline.policy import channels
 from pipeline.policy.channels import ChannelRule
 from pipeline.risk import MbgNbd, RiskModel
-from pipeline.units import DAY, HOUR
+from pipeline.units import HOUR
 from pipeline.value import ValueModel
 
 Mode = Literal["shadow", "live"]
 Kind = Literal["recall", "activate", "grow"]
 Basis = Literal["opt_in", "opt_out"]
-
-
-class Lifecycle(msgspec.Struct, frozen=True):
-    """How long a user is new or returned, and after what silence they are at risk or dormant."""
-
-    new_for: int = 7 * DAY
-    at_risk: int = 14 * DAY
-    dormant: int = 30 * DAY
-    returned_for: int = 7 * DAY
 
 
 class Activation(msgspec.Struct, frozen=True):

@@ -10,12 +10,12 @@ import msgspec
 from msgspec import structs
 
 from pipeline.features.base import NEWS
+from pipeline.lifecycle import Lifecycle
 from pipeline.money import EXPONENTS, Currency
 from pipeline.policy.channels import GROUPING, ChannelRule, pattern
 from pipeline.policy.compiled import (
     DEFAULT,
     Activation,
-    Lifecycle,
     Mode,
     NotActivated,
     Policy,

@@ -11,7 +11,8 @@ from pipeline.risk.calibration import Calibration
 from pipeline.risk.crossing import crossing
 from pipeline.risk.document import AnyModel, Fitted, from_json
 from pipeline.risk.logistic import Logistic
-from pipeline.risk.mbg import FAR, Mbg, MbgNbd
+from pipeline.risk.mbg import Mbg
+from pipeline.risk.mbgnbd import FAR, MbgNbd
 from pipeline.risk.model import ChurnModel, Features, Sample, Term, TooLittle, silence_start
 from pipeline.risk.recency import Recency
 

@@ -3,7 +3,7 @@
 from typing import Final
 
 from pipeline.activity import Activity
-from pipeline.risk.mbg import FAR
+from pipeline.risk.mbgnbd import FAR
 from pipeline.risk.model import ChurnModel
 from pipeline.units import HOUR
 

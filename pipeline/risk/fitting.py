@@ -19,7 +19,7 @@ def fit(
 
     Args:
         kind: of `CHURN_MODELS`.
-        samples: of `pipeline.risk.snapshots.collect`.
+        samples: of `pipeline.samples.collect`.
         horizon: ms.
         data: sha256 (hex) of the history.
         done: told of each step when it is finished.

@@ -14,7 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
 from pipeline.risk.calibration import Calibration
-from pipeline.risk.mbg import MbgNbd
+from pipeline.risk.mbgnbd import MbgNbd
 from pipeline.risk.model import ChurnModel, Features, Sample, TooLittle, quiet_days, silence_start
 from pipeline.units import DAY
 

@@ -8,7 +8,7 @@ import msgspec
 
 from pipeline.activity import Activity
 from pipeline.risk.calibration import IDENTITY, Calibration
-from pipeline.risk.mbg import MbgNbd, logit_none
+from pipeline.risk.mbgnbd import MbgNbd, logit_none
 from pipeline.risk.model import Features, Horizon, Sample, Term, quiet_days
 from pipeline.units import DAY
 

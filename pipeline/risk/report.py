@@ -5,7 +5,7 @@ from typing import Final
 
 from pipeline.risk.document import AnyModel, Fitted, Judgement, Measure, Span
 from pipeline.risk.logistic import Logistic
-from pipeline.risk.mbg import MbgNbd
+from pipeline.risk.mbgnbd import MbgNbd
 from pipeline.risk.recency import Recency
 from pipeline.units import DAY
 from schemas.codec import rfc3339

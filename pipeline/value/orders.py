@@ -3,7 +3,7 @@
 from math import exp, expm1, log1p
 from typing import Final
 
-from pipeline.risk.mbg import MbgNbd
+from pipeline.risk.mbgnbd import MbgNbd
 
 _NEGLIGIBLE: Final = 1e-13
 _TERMS: Final = 100_000

@@ -3,7 +3,7 @@
 import msgspec
 
 from pipeline.money import EXPONENTS
-from pipeline.risk.mbg import MbgNbd
+from pipeline.risk.mbgnbd import MbgNbd
 from pipeline.units import DAY
 from pipeline.value.gamma_gamma import GammaGamma
 from pipeline.value.orders import expected_days

@@ -4,7 +4,7 @@ from typing import Final
 
 from tests.mutants.mutant import Mutant
 
-_SNAPSHOTS: Final = "pipeline/risk/snapshots.py"
+_SNAPSHOTS: Final = "pipeline/samples.py"
 _EVALUATE: Final = "pipeline/risk/evaluate.py"
 _LEARN: Final = "pipeline/risk/learn.py"
 

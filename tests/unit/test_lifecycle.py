@@ -2,8 +2,7 @@
 
 import pytest
 
-from pipeline.lifecycle import ACTIVE, AT_RISK, DORMANT, NEW, RETURNED, STAGES, UNSEEN, after_event
-from pipeline.policy import Lifecycle
+from pipeline.lifecycle import ACTIVE, AT_RISK, DORMANT, NEW, RETURNED, STAGES, UNSEEN, Lifecycle, after_event
 from pipeline.units import DAY
 from tests.builders import Entry, Folded, at, event, fold, history, identify, log, now, ticks
 

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.lifecycle import Lifecycle
 from pipeline.money import Currency
 from pipeline.policy import (
     DEFAULT,
     Activation,
     Goal,
-    Lifecycle,
     PAliveBelow,
     Policy,
     PolicyError,

@@ -24,7 +24,7 @@ from pipeline.risk.fitting import fit
 from pipeline.risk.learn import platt
 from pipeline.risk.picture import calibration, lift
 from pipeline.risk.report import markdown
-from pipeline.risk.snapshots import collect
+from pipeline.samples import collect
 from pipeline.units import DAY, HOUR
 from schemas.codec import rfc3339
 from tests.property.histories import DATA

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.integrate import quad
 from scipy.special import hyp2f1
 
-from pipeline.risk.mbg import MbgNbd
+from pipeline.risk.mbgnbd import MbgNbd
 from pipeline.units import DAY
 from pipeline.value import GammaGamma, ValueModel, at_stake, expected_days
 from pipeline.value.gamma_gamma import fit
