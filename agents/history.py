@@ -10,10 +10,12 @@ from agents.kafka.connection import client_options
 from agents.kafka.read import open_logs
 from agents.replay import read_line
 from agents.settings import Settings
+from agents.views.read import compiled, latest
 from pipeline.control import is_control
 from pipeline.partition import Partition
 from pipeline.play import Raw, in_order
 from pipeline.policy import DEFAULT, Policy, PolicyError, parse
+from pipeline.position import Position
 from pipeline.state import UserState, decode_row
 from schemas.codec import DECODE_ERRORS, decode_control, rfc3339
 from schemas.control import Adopt
@@ -91,19 +93,30 @@ def _event(record: Any) -> Raw:
     return Raw(raw.key, msgspec.json.encode(body), record.timestamp)
 
 
-async def read_states(settings: Settings) -> tuple[list[UserState], int]:
-    """All rows of the running deployment, and the latest time that it knows (ms; 0: none).
+class Rows(NamedTuple):
+    """All users' rows, the latest time that they know (ms; 0: none), and the reporting currency."""
+
+    states: list[UserState]
+    now: int
+    currency: str
+
+
+async def read_states(settings: Settings) -> Rows:
+    """All rows of the running deployment.
 
     Raises:
         Refusal: no broker or no topic, or an end that can't be reached.
     """
     states: list[UserState] = []
-    now = 0
+    positions: list[Position] = []
     name = settings.topic(STATE.name)
     async with open_logs(client_options(settings)) as logs:
         for number, start in sorted((await logs.starts(name)).items()):
             rows: dict[bytes, bytes] = {}
             await logs.read_table(name, rows, {number: start})
             states.extend(decode_row(rows[key]) for key in sorted(rows) if key[:1] == b"u")
-            now = max(now, position_of(rows).horizon or 0)
-    return states, now
+            positions.append(position_of(rows))
+        bodies = await logs.registry(settings.topic(REGISTRY.name))
+    digest = latest(positions).policy
+    currency = compiled(digest, bodies.get(f"policy/{digest}")).currency.reporting
+    return Rows(states, max((position.horizon or 0 for position in positions), default=0), currency)

@@ -11,6 +11,7 @@ import msgspec
 from agents.readable import day_text, user_view
 from agents.views.read import Sight
 from pipeline.explain import explain
+from pipeline.money import EXPONENTS
 from pipeline.reports import REGISTRY, Cells, Span, Table
 from pipeline.sentences import sentence
 from pipeline.units import DAY
@@ -68,14 +69,27 @@ def trigger_look(document: bytes) -> dict[str, Any]:
     }
 
 
-def report_look(name: str, cells: Cells, span: Span) -> dict[str, Any]:
-    """A report; days as dates. Raises KeyError."""
-    return table_look(name, dated(REGISTRY[name].make(cells, span)))
+def report_look(name: str, cells: Cells, span: Span, currency: str) -> dict[str, Any]:
+    """A report; days as dates. `currency`: the reporting one. Raises KeyError."""
+    return table_look(name, dated(REGISTRY[name].make(cells, span)), currency)
 
 
-def table_look(name: str, table: Table) -> dict[str, Any]:
+def table_look(name: str, table: Table, currency: str) -> dict[str, Any]:
     """A table under a report's name."""
-    return {"name": name, "columns": list(table.columns), "rows": [list(row) for row in table.rows]}
+    rows = [list(row) for row in table.rows]
+    return {"name": name, "columns": list(table.columns), "rows": rows, "amounts": amounts_of(table, currency)}
+
+
+def amounts_of(table: Table, currency: str) -> dict[str, Any] | None:
+    """Which columns are money, and in what: for programs amounts stay integers in minor units. None: no column is."""
+    if not table.money:
+        return None
+    return {
+        "unit": f"minor units of {currency}",
+        "currency": currency,
+        "exponent": EXPONENTS[currency],
+        "columns": list(table.money),
+    }
 
 
 def dated(table: Table) -> Table:
@@ -83,8 +97,7 @@ def dated(table: Table) -> Table:
     if "day" not in table.columns:
         return table
     at = table.columns.index("day")
-    rows = [(*row[:at], day_text(int(row[at] or 0)), *row[at + 1 :]) for row in table.rows]
-    return Table(table.columns, rows)
+    return table._replace(rows=[(*row[:at], day_text(int(row[at] or 0)), *row[at + 1 :]) for row in table.rows])
 
 
 def day_of(text: str) -> int:

@@ -1,4 +1,5 @@
-"""Money: amounts in major units (25.00) become int minor units (2500) by the currency's ISO 4217 exponent.
+"""Money: amounts in major units (25.00) become int minor units (2500) by the currency's ISO 4217 exponent, and back for
+who reads them.
 
 Decimals and integers only. A fraction of a minor unit is rounded half to even.
 """
@@ -87,3 +88,17 @@ def to_reporting(minor: int, currency: str, rates: Currency) -> int | None:
         return None
     worth = _WIDE.multiply(Decimal(minor), rate).scaleb(EXPONENTS[rates.reporting] - EXPONENTS[currency], _WIDE)
     return int(worth.to_integral_value(ROUND_HALF_EVEN, _WIDE))
+
+
+def major(minor: int, currency: str, sign: str = "") -> str:
+    """Minor units for people, in major ones: (123456, "EUR") -> "1,234.56", (1200, "JPY") -> "1,200".
+
+    `sign`: "+" to have one in front of what is not negative, too.
+    """
+    exponent = EXPONENTS[currency]
+    return f"{Decimal(minor).scaleb(-exponent, _WIDE):{sign},.{exponent}f}"
+
+
+def amount(minor: int, currency: str) -> str:
+    """Minor units as an amount with its currency: (123456, "EUR") -> "1,234.56 EUR"."""
+    return f"{major(minor, currency)} {currency}"

@@ -148,7 +148,8 @@ def make_app(
         if name not in REGISTRY:
             raise HTTPException(404, f"no such report; there are: {', '.join(REGISTRY)}")
         cells = await views.sums(aggregate.name for aggregate in REGISTRY[name].sums)
-        return models.Report.model_validate(report_look(name, cells, _span(since, until)))
+        look = report_look(name, cells, _span(since, until), await views.currency())
+        return models.Report.model_validate(look)
 
     return app
 

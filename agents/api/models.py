@@ -121,9 +121,19 @@ class ReportName(BaseModel):
     says: str
 
 
+class Amounts(BaseModel):
+    """Which columns are money: integers, of which 10^`exponent` make one of the currency."""
+
+    unit: str = Field(examples=["minor units of EUR"])
+    currency: str
+    exponent: int
+    columns: list[str]
+
+
 class Report(BaseModel):
     """A report's table."""
 
     name: str
     columns: list[str]
     rows: list[list[str | int | float | None]]
+    amounts: Amounts | None = Field(description="null: no column is money")

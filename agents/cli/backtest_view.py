@@ -8,6 +8,7 @@ import click
 from agents.backtest import Candidate, Tried
 from agents.cli.base import table
 from pipeline.backtest import Backtest, Comparison, RuleFigures, SweepRow
+from pipeline.money import amount
 from pipeline.policy import RiskAbove
 
 _BLOCKS: Final = " ▁▂▃▄▅▆▇█"
@@ -82,9 +83,10 @@ def _rules(found: Backtest, candidate: Candidate) -> None:
             click.echo(f"reasons of {rule.rule}: {reasons}")
         if rule.reasons.get("ceiling"):
             click.echo(f"{rule.rule} reached its ceiling, and was paused from then on: here nobody resumes it")
+    currency = candidate.policy.currency.reporting
     for perk in found.perks:
-        budget = "" if perk.budget is None else f"; its budget is {perk.budget:,}"
-        click.echo(f"perk {perk.perk}: {perk.sends:,} sends need {perk.reserved:,} (minor units){budget}")
+        budget = "" if perk.budget is None else f"; its budget is {amount(perk.budget, currency)}"
+        click.echo(f"perk {perk.perk}: {perk.sends:,} sends need {amount(perk.reserved, currency)}{budget}")
 
 
 def _overlap(found: Backtest) -> None:

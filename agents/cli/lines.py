@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from agents.files import text_of
+from pipeline.money import amount
 from schemas.decision import Decision
 from schemas.erasure import Erasure
 from schemas.outcome import Outcome, OutcomeData
@@ -98,7 +99,11 @@ def _tested(change: SegmentData) -> str:
 
 def _ending(outcome: OutcomeData) -> str:
     if outcome.recalled and outcome.latency is not None:
-        worth = "" if outcome.value is None else f", worth {outcome.value:,} minor units of {outcome.currency}"
+        worth = (
+            ""
+            if outcome.value is None or outcome.currency is None
+            else f", worth {amount(outcome.value, outcome.currency)}"
+        )
         return f"recalled after {outcome.latency / 86_400_000:.1f} days{worth}"
     if outcome.returned_at:
         return f"came back at {_minute(outcome.returned_at)}, without the goal"

@@ -1,11 +1,12 @@
 """`rekindle perks` and `rekindle report perks`: how much of each perk's budget may be spent where, and was."""
 
-from typing import Any
-
 import click
 
-from agents.cli.base import Group, as_json, emit, run, settings_of, table
+from agents.cli.amounts import published_currency, report_table
+from agents.cli.base import Group, as_json, emit, run, settings_of
 from agents.kafka.adopt import plan_lease, publish_lease
+from agents.looks import amounts_of, table_look
+from pipeline.reports import Table
 from pipeline.reports.perks import perks_table
 
 
@@ -27,16 +28,21 @@ def lease(ctx: click.Context, *, dry_run: bool, as_json: bool) -> None:
     """
     settings = settings_of(ctx)
     planned = run(settings, plan_lease(settings) if dry_run else publish_lease(settings))
-    shown = perks_table(planned)
-    risen: dict[str, Any] = {name: sum(grant.slots) - sum(grant.before) for name, grant in planned.items()}
+    currency = published_currency(settings)
+    risen = {name: sum(grant.slots) - sum(grant.before) for name, grant in planned.items()}
+    plain = perks_table(planned)
+    shown = Table(
+        (*plain.columns, "added"), [(*row, risen[str(row[0])]) for row in plain.rows], (*plain.money, "added")
+    )
     if as_json:
-        rows = [dict(zip(shown.columns, row, strict=True)) | {"added": risen[str(row[0])]} for row in shown.rows]
-        emit({"published": not dry_run and any(risen.values()), "perks": rows})
+        rows = [dict(zip(shown.columns, row, strict=True)) for row in shown.rows]
+        published = not dry_run and any(risen.values())
+        emit({"published": published, "perks": rows, "amounts": amounts_of(shown, currency)})
         return
     if not planned:
         click.echo("the published policy has no perks: there is nothing to lease")
         return
-    table((*shown.columns, "added"), [(*row, risen[str(row[0])]) for row in shown.rows])
+    report_table(shown, currency)
     if not any(risen.values()):
         click.echo("nothing to lease: all of the budgets is leased, or no slot has used up what it has")
     elif dry_run:
@@ -53,11 +59,12 @@ def report(ctx: click.Context, *, as_json: bool) -> None:
 
     As committed in the state topic, under the policy that was published last.
     """
-    found = run(settings_of(ctx), plan_lease(settings_of(ctx)))
+    settings = settings_of(ctx)
+    found, currency = run(settings, plan_lease(settings)), published_currency(settings)
     shown = perks_table({name: grant._replace(slots=grant.before) for name, grant in found.items()})
     if as_json:
-        emit({"name": "perks", "columns": list(shown.columns), "rows": [list(row) for row in shown.rows]})
+        emit(table_look("perks", shown, currency))
     elif not shown.rows:
         click.echo("the published policy has no perks")
     else:
-        table(shown.columns, shown.rows)
+        report_table(shown, currency)

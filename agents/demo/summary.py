@@ -133,7 +133,7 @@ def _risks(result: Result) -> RenderableType:
 def _recalled(result: Result) -> RenderableType:
     title = Text("Did it work? (rekindle report recall)", style="bold")
     note = "Nobody wrote to these people in 1997: the arms were left alone, and differ by chance."
-    lines = tell(RECALL.make(result.sums, Span()))
+    lines = tell(RECALL.make(result.sums, Span()), "USD")
     return Group(title, Text("\n".join(lines)), Text(note, style="dim"))
 
 

@@ -74,6 +74,11 @@ def modelled(digest: str, body: bytes | None) -> ChurnModel | None:
         return None
 
 
+def latest(positions: Iterable[Position]) -> Position:
+    """Of all partitions the one that adopted its policy last: amounts are in the reporting currency of that policy."""
+    return max(positions, key=lambda position: position.adopted, default=Position())
+
+
 def adopted_by(position: Position) -> list[str]:
     """Keys of the registry of what a partition has adopted: policy, model, quantiles."""
     return [f"policy/{position.policy}", f"model/{position.model}", f"quantiles/{position.quantiles}"]
@@ -152,6 +157,17 @@ class Views:
                     pipe.hgetall(names("sum", name))
                 found = await pipe.execute()
             return {decode_key(key): _decode_cell(value) for cells in found for key, value in cells.items()}
+
+        return await self._whole(read)
+
+    async def currency(self) -> str:
+        """The reporting currency, of the policy that was adopted last."""
+
+        async def read(names: Names) -> str:
+            rows = await self._redis.hgetall(names("positions"))
+            digest = latest(map(decode_position, rows.values())).policy
+            body = await self._redis.hget(names("registry"), f"policy/{digest}")
+            return compiled(digest, body).currency.reporting
 
         return await self._whole(read)
 

@@ -24,24 +24,25 @@ class Span(NamedTuple):
 
 
 class Table(NamedTuple):
-    """Rows of values under column names. Amounts are minor units of the reporting currency; shares are 0..1, or None
-    where nothing was there to divide by.
+    """Rows of values under column names. Shares are 0..1, or None where nothing was there to divide by; the columns
+    `money` are integers in minor units of the reporting currency.
     """
 
     columns: tuple[str, ...]
     rows: list[tuple[Value, ...]]
+    money: tuple[str, ...] = ()
 
 
 class Report(NamedTuple):
     """`says`: one line for people. `sums`: those that it reads. `make`: cells and a span of days -> the table.
-    `tell`: the table as lines for people; without it they read its columns.
+    `tell`: the table and the reporting currency as lines for people; without it they read its columns.
     """
 
     name: str
     says: str
     sums: tuple[Sum, ...]
     make: Callable[[Cells, Span], Table]
-    tell: Callable[[Table], list[str]] | None = None
+    tell: Callable[[Table, str], list[str]] | None = None
 
 
 class UserReport(NamedTuple):

@@ -156,7 +156,7 @@ def _rounded(figure: float | None) -> float | None:
     return None if figure is None else round(figure, 4)
 
 
-def tell(table: Table) -> list[str]:
+def tell(table: Table, currency: str) -> list[str]:  # noqa: ARG001 a report's; here is no money
     """The table as lines for people: a paragraph by model."""
     if not table.rows:
         return ["no score was told in these days: no churn model is adopted, or nobody has fallen silent since"]

@@ -20,7 +20,8 @@ def _make(cells: Cells, span: Span) -> Table:
         )
         for channel, values in sorted(found.items(), key=lambda pair: (-pair[1][REVENUE], pair[0]))
     ]
-    return Table(("channel", *SUM.fields, "activated_share", "revenue_per_order"), list(rows))
+    columns = ("channel", *SUM.fields, "activated_share", "revenue_per_order")
+    return Table(columns, list(rows), (SUM.fields[REVENUE], "revenue_per_order"))
 
 
 CHANNELS: Final = Report(

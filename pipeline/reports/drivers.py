@@ -14,6 +14,7 @@ _COLUMNS: Final = (
     *("factor", "value", "users", "users_share", "buyers", "spent", "spent_share", "spent_per_user"),
     *("lift", "lift_low", "lift_high"),
 )
+_MONEY: Final = ("spent", "spent_per_user")
 
 
 class _Part:
@@ -55,13 +56,13 @@ def _make(states: Iterable[UserState], now: int, days: int | None) -> Table:
         for factor, value in factors(state, now):
             parts.setdefault(factor, {}).setdefault(value, _Part()).add(spent)
     if not whole.spent:
-        return Table(_COLUMNS, [])
+        return Table(_COLUMNS, [], _MONEY)
     rows: list[tuple[Value, ...]] = []
     for factor in sorted(parts, key=lambda name: (-_spread(parts[name].values(), whole), name)):
         values = sorted(parts[factor].items(), key=lambda pair: (-_excess(pair[1], whole), pair[0]))
         if len(values) > 1:  # what all have in common tells nobody apart
             rows.extend(_row(factor, value, part, whole) for value, part in values)
-    return Table(_COLUMNS, rows)
+    return Table(_COLUMNS, rows, _MONEY)
 
 
 def _spent(orders: Orders | None, today: int, days: int | None) -> int:

@@ -10,10 +10,11 @@ PERK_COLUMNS: Final = (
     *("perk", "cost", "budget", "leased", "spent", "offers"),
     *("unused", "stranded", "stranded_share", "slots_without"),
 )
+PERK_MONEY: Final = ("cost", "budget", "leased", "spent", "unused", "stranded")
 
 
 def perks_table(grants: Mapping[str, Grant]) -> Table:
-    """One row for each perk, as leased in `slots`. Amounts are minor units.
+    """One row for each perk, as leased in `slots`.
 
     `unused`: of the budget. `stranded`: what slots hold beyond what they have spent, and nobody else may spend;
     its share is of the budget. `slots_without`: those that can't afford another one.
@@ -30,4 +31,4 @@ def perks_table(grants: Mapping[str, Grant]) -> Table:
                 *(perk.budget - total, stranded, share(stranded, perk.budget), without),
             )
         )
-    return Table(PERK_COLUMNS, rows)
+    return Table(PERK_COLUMNS, rows, PERK_MONEY)

@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from pipeline.experiment import SMALLEST, Arm, Estimate, Finding, Stratum, judge
+from pipeline.money import amount, major
 from pipeline.reports.base import Cells, Report, Span, Table, Value, added, cells_of, share
 from pipeline.sums import OUTCOMES, TRIALS, Sum
 from pipeline.sums.outcomes import (
@@ -23,6 +24,7 @@ EACH_RULE: Final = "+"
 would hang together, and that row says it.
 """
 
+_MONEY: Final = ("incremental_value", "incremental_value_low", "incremental_value_high", "perk_cost")
 _NO_CONTACT: Final = [0] * len(OUTCOMES.fields)
 _NO_TRIAL: Final = [0] * len(TRIALS.fields)
 
@@ -39,7 +41,7 @@ def _make(cells: Cells, span: Span) -> Table:
         found.append((ALL_RULES, [contacts[ALL_RULES]], [trials.get(ALL_RULES, {})]))
     elif len(found) > 1:
         found.append((EACH_RULE, [contacts[name] for name in names], [trials.get(name, {}) for name in names]))
-    return Table(tuple(_row("", [], [])), [tuple(_row(*each).values()) for each in found])
+    return Table(tuple(_row("", [], [])), [tuple(_row(*each).values()) for each in found], _MONEY)
 
 
 def _by_rule(cells: Cells, aggregate: Sum, span: Span) -> dict[str, Strata]:
@@ -125,14 +127,14 @@ def _about(number: int) -> str:
     return f"{float(f'{number:.2g}'):,.0f}"  # two digits: the rest would be a guess
 
 
-def tell(table: Table) -> list[str]:
-    """The table as lines for people: a paragraph by rule, then what the figures are."""
+def tell(table: Table, currency: str) -> list[str]:
+    """The table as lines for people: a paragraph by rule, then what the figures are. `currency`: the reporting one."""
     if not table.rows:
         return ["nobody was drawn into an arm in these days: no rule was due, or none was live"]
     lines: list[str] = []
     for row in table.rows:
-        lines += [*_paragraph(dict(zip(table.columns, row, strict=True))), ""]
-    return [*lines, "Amounts are minor units of the reporting currency; in brackets 95 % intervals."]
+        lines += [*_paragraph(dict(zip(table.columns, row, strict=True)), currency), ""]
+    return [*lines, "In brackets 95 % intervals."]
 
 
 _TITLES: Final = {
@@ -141,7 +143,7 @@ _TITLES: Final = {
 }
 
 
-def _paragraph(row: dict[str, Any]) -> list[str]:
+def _paragraph(row: dict[str, Any], currency: str) -> list[str]:
     lines = [_TITLES.get(row["rule"], row["rule"]), f"  {row['says']}"]
     still = f"; of {row['open']:,} the goal window is still open" if row["open"] else ""
     lines.append(f"  users     {row['treated']:,} treated, {row['held_out']:,} held out{still}")
@@ -156,12 +158,13 @@ def _paragraph(row: dict[str, Any]) -> list[str]:
     if row["uplift"] is not None:
         points = [100 * row[f"uplift{end}"] for end in _ENDS]
         lines.append(f"  uplift    {_range(points, '+.2f')} points")
-        users, value = ([row[f"incremental_{what}{end}"] for end in _ENDS] for what in ("users", "value"))
-        lines.append(f"  gained    {_range(users, '+,.0f')} users, {_range(value, '+,.0f')} of value")
+        users = _range([row[f"incremental_users{end}"] for end in _ENDS], "+,.0f")
+        value, low, high = (major(row[f"incremental_value{end}"], currency, "+") for end in _ENDS)
+        lines.append(f"  gained    {users} users, {value} ({low} .. {high}) {currency} of value")
     if row["perk_cost"]:
         back = [row[f"perk_return{end}"] for end in _ENDS]
         earned = "" if row["perk_return"] is None else f", {_range(back, '.2f')} back for each 1"
-        lines.append(f"  perks     {row['perk_cost']:,}{earned}")
+        lines.append(f"  perks     {amount(row['perk_cost'], currency)}{earned}")
     if row["held_out"]:
         most = "any" if row["ratio_high"] is None else f"{row['ratio_high']:.2f}"
         lines.append(f"  evidence  p {_p(row['p'])}; {row['ratio_low']:.2f} .. {most} times as many come back; {sizes}")

@@ -73,7 +73,11 @@ def test_a_model_and_a_lease_from_publishing_to_the_report(rekindle: Rekindle, t
 
     planned = rekindle.json("perks", "lease", "--dry-run")
     assert (planned["published"], planned["perks"][0]["leased"]) == (False, 256_000)
-    assert rekindle.json("report", "perks")["rows"][0][:6] == ["ten-off", 1_000, 512_000, 0, 0, 0]
+    report = rekindle.json("report", "perks")
+    assert report["rows"][0][:6] == ["ten-off", 1_000, 512_000, 0, 0, 0]
+    assert (report["amounts"]["unit"], report["amounts"]["columns"][:2]) == ("minor units of USD", ["cost", "budget"])
+    assert "10.00 USD" in rekindle("report", "perks").stdout
+    assert "2,560.00 USD" in rekindle("perks", "lease", "--dry-run").stdout
     assert rekindle.json("perks", "lease")["published"]
     assert not rekindle.json("perks", "lease")["published"]
 

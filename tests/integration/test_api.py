@@ -29,7 +29,8 @@ from tests.integration.shell_log import ROOT, Process, until
 from tests.waiting import PATIENCE
 
 CANARY = "canary/ä 7"
-RULES = POLICY + "  - {id: tried, mode: shadow, when: {silence: 20d}, goal: {within: 7d}}\n"
+IN_DINARS = POLICY.replace("salt: test", "salt: test\ncurrency: {reporting: KWD, rates: {USD: 0.3}}")
+RULES = IN_DINARS + "  - {id: tried, mode: shadow, when: {silence: 20d}, goal: {within: 7d}}\n"
 TOKEN = "0123456789abcdef0123"
 
 
@@ -224,7 +225,14 @@ async def test_every_route_says_what_the_topics_hold(deployment: Deployment, tmp
         assert "it was decided, or passed over" in said
         said = await rekindle(deployment, "explain", "trigger", identity)
         assert "sent by email" in said
-        assert "organic-search" in await rekindle(deployment, "report", "channels")
+        amounts = {"unit": "minor units of KWD", "currency": "KWD", "exponent": 3}
+        columns = ["revenue", "revenue_per_order"]
+        assert reports["channels"]["amounts"] == amounts | {"columns": columns}
+        assert reports["growth"]["amounts"] is None
+        said = await rekindle(deployment, "report", "channels")
+        assert "organic-search" in said
+        assert f"{sum(row[6] for row in reports['channels']['rows'] if row[0] == 'direct') / 1000:,.3f} KWD" in said
+        assert json.loads(await rekindle(deployment, "report", "channels", "--json")) == reports["channels"]
         assert json.loads(await rekindle(deployment, "report", "growth", "--json")) == reports["growth"]
         assert "no user or visitor" in await rekindle(deployment, "user", "nobody", code=Exit.USAGE)
         assert "no trigger" in await rekindle(deployment, "explain", "trigger", "0" * 32, code=Exit.USAGE)

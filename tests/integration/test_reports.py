@@ -14,10 +14,11 @@ from agents.local import LocalKafka
 from agents.settings import Settings, load_settings
 from pipeline.units import DAY
 from schemas.topics import STATE
-from tests.builders import Entry, Folded, at, event, fold, log, order, played, spread, tick
+from tests.builders import Entry, Folded, adopt, at, event, fold, log, order, played, spread, tick
 
 POLICY = """\
 version: 1
+currency: {reporting: KWD, rates: {USD: 0.3}}
 lifecycle: {at_risk: 7d, dormant: 14d}
 """
 PARTITIONS = 2
@@ -63,12 +64,15 @@ def test_reasons_and_drivers_of_a_deployment(kafka: LocalKafka, prefix: str, tmp
     assert json.loads(past.raws[-1].value)["timestamp"]
 
     # The rows, as workers write them.
-    logs = spread(log(played(), tick(at(0)), sorted(history(), key=lambda entry: entry.appended)), PARTITIONS)
-    folded = [fold(records, number=number, count=PARTITIONS) for number, records in enumerate(logs)]
+    logs = spread(
+        log(played(), tick(at(0)), adopt(POLICY), sorted(history(), key=lambda entry: entry.appended)), PARTITIONS
+    )
+    folded = [fold(records, POLICY, number=number, count=PARTITIONS) for number, records in enumerate(logs)]
     asyncio.run(_write(settings, folded))
-    states, now = asyncio.run(read_states(settings))
-    assert states == [state for each in folded for _, state in each.partition.states()]
-    assert now == max(each.partition.position.horizon or 0 for each in folded)
+    rows = asyncio.run(read_states(settings))
+    assert rows.states == [state for each in folded for _, state in each.partition.states()]
+    assert rows.currency == "KWD"
+    assert rows.now == max(each.partition.position.horizon or 0 for each in folded)
 
 
 async def _write(settings: Settings, folded: list[Folded]) -> None:

@@ -133,10 +133,10 @@ def test_a_model_without_fault_is_called_so() -> None:
 
 def test_people_read_lines() -> None:
     assert REPORT.tell is not None
-    assert REPORT.tell(REPORT.make({}, Span())) == [
+    assert REPORT.tell(REPORT.make({}, Span()), "USD") == [
         "no score was told in these days: no churn model is adopted, or nobody has fallen silent since"
     ]
-    lines = REPORT.tell(REPORT.make(cells({20: (150, 850), 80: (700, 300)}, lost=2), Span()))
+    lines = REPORT.tell(REPORT.make(cells({20: (150, 850), 80: (700, 300)}, lost=2), Span()), "USD")
     assert lines[0] == "model m"
     assert lines[2:5] == [
         "  scores    2,000 resolved, of 1 day; 0 wait, 4 lost with their user",

@@ -20,7 +20,7 @@ from agents.exits import Exit, Refusal
 from agents.files import bytes_of, text_of
 from pipeline.policy import DEFAULT
 from pipeline.records import LogRecord
-from tests.builders import at, event, fold, history, ticks
+from tests.builders import POLICY, at, event, fold, history, order, ticks
 
 SOUND = """\
 version: 1
@@ -145,3 +145,6 @@ def test_each_output_is_one_line_with_its_reason() -> None:
     assert "ann  silent: send: silent for 30 days" in line("decisions")
     assert line("outcomes").endswith("ann  silent treatment: not recalled")
     assert "key_mismatch: the key is not" in line("deadletters")
+    buying = POLICY.replace("{within: 7d}", "{event: Order Completed, within: 7d}")
+    outputs = fold(history(event(at(0)), ticks(at(0), at(32)), order(at(32)), policy=buying), buying).outputs
+    assert line("outcomes").endswith("recalled after 2.0 days, worth 25.00 USD")

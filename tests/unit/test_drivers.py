@@ -4,6 +4,7 @@ import json
 import random
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 
 from agents.cli import main
@@ -104,7 +105,29 @@ def test_the_command_folds_files(tmp_path: Path) -> None:
     by_name = {row[1]: dict(zip(look["columns"], row, strict=True)) for row in look["rows"]}
     assert (by_name["organic-search"]["spent"], by_name["organic-search"]["lift"]) == (80_000, 2.0)
     assert by_name["direct"]["spent_share"] == 0
+    assert look["amounts"] == {
+        "unit": "minor units of USD",
+        "currency": "USD",
+        "exponent": 2,
+        "columns": ["spent", "spent_per_user"],
+    }
     path.write_bytes(b"")
     result = CliRunner().invoke(main, ["report", "drivers", str(path)])
     assert "nobody has spent anything in that time" in result.output
     assert CliRunner().invoke(main, ["report", "drivers", "--policy", str(path)]).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("currency", "spent", "each"), [("EUR", "800.00 EUR", "20.00 EUR"), ("JPY", "800 JPY", "20 JPY")]
+)
+def test_people_read_amounts_in_the_reporting_currency(tmp_path: Path, currency: str, spent: str, each: str) -> None:
+    path, policy = tmp_path / "events.jsonl", tmp_path / "policy.yaml"
+    entries = [order(at(n / 10), f"ads-{n}", 20, source="google", currency=currency) for n in range(40)]
+    entries.append(event(at(1), "none", "Viewed"))
+    path.write_bytes(b"\n".join(entry.value or b"" for entry in entries))
+    policy.write_text(f"version: 1\ncurrency: {{reporting: {currency}}}\n")
+    result = CliRunner().invoke(main, ["report", "drivers", str(path), "--policy", str(policy)])
+    assert result.exit_code == 0, result.output
+    row = next(line for line in result.output.splitlines() if "organic-search" in line)
+    assert f" {spent} " in row
+    assert f" {each} " in row

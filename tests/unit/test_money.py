@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.money import EXPONENTS, Currency, MoneyError, MoneyReason, minor_units, to_reporting
+from pipeline.money import EXPONENTS, Currency, MoneyError, MoneyReason, amount, major, minor_units, to_reporting
 
 
 @pytest.mark.parametrize(
@@ -115,3 +115,27 @@ def test_the_threads_decimal_context_changes_nothing() -> None:
     with localcontext(prec=2):
         assert minor_units(Decimal("123456.785"), "USD") == 12_345_678
         assert to_reporting(123_456_789, "EUR", RATES) == 133_333_332
+
+
+@pytest.mark.parametrize(
+    ("minor", "currency", "shown"),
+    [
+        (12_345, "EUR", "123.45 EUR"),
+        (5, "EUR", "0.05 EUR"),
+        (0, "USD", "0.00 USD"),
+        (1_234_567, "JPY", "1,234,567 JPY"),
+        (1_234_567, "KWD", "1,234.567 KWD"),
+        (-123_456, "USD", "-1,234.56 USD"),
+        (10**20 + 1, "USD", "1,000,000,000,000,000,000.01 USD"),
+    ],
+)
+def test_people_read_major_units_with_their_currency(minor: int, currency: str, shown: str) -> None:
+    assert amount(minor, currency) == shown
+
+
+@given(st.integers(-(10**24), 10**24), st.sampled_from(sorted(EXPONENTS)))
+def test_what_is_shown_is_the_amount(minor: int, currency: str) -> None:
+    shown = major(minor, currency, "+")
+    assert shown[0] == ("-" if minor < 0 else "+")
+    assert len(shown.partition(".")[2]) == EXPONENTS[currency]
+    assert int(shown.replace(",", "").replace(".", "")) == minor

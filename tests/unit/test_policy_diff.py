@@ -55,7 +55,7 @@ def test_what_means_the_same_is_no_change() -> None:
         (
             "salt: test",
             "salt: test\nperks: [{id: tenner, cost: 10, budget: 500}]",
-            ("the policy", "perks.tenner", "none", "id tenner, cost 1000 minor units, budget 50000 minor units", ""),
+            ("the policy", "perks.tenner", "none", "id tenner, cost 10.00 USD, budget 500.00 USD", ""),
         ),
         ("goal: {within: 7d}", "goal: {event: Paid, within: 7d}", ("rule silent", "goal.event", "none", "Paid", "")),
     ],
@@ -71,6 +71,14 @@ def test_a_segment_changes_by_what_it_compares() -> None:
     (change,) = differ(base, base.replace("at_least: 2", "at_least: 3"))
     assert (change.name, change.before) == ("segments.few.where", "orders_90d at least 2")
     assert change.after == "orders_90d at least 3"
+
+
+def test_amounts_are_in_the_currency_of_their_policy() -> None:
+    base = POLICY.replace("salt: test", "salt: test\nsegments: [{id: big, where: {spent: {at_least: 100}}}]")
+    yen = base.replace("salt: test", "salt: test\ncurrency: {reporting: JPY}")
+    currency, segment = differ(base, yen)
+    assert (currency.before, currency.after) == ("USD", "JPY")
+    assert (segment.before, segment.after) == ("spent at least 100.00 USD", "spent at least 100 JPY")
 
 
 def test_rules_come_go_and_change_places() -> None:

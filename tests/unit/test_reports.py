@@ -118,7 +118,10 @@ COMPARED = ["treated", "uplift", "gained", "evidence"]
     [
         (
             CELLS,
-            ["works: more", "9,000 treated, 1,000 held out; of 50", "20.00 % of the", "+10.00 (+", *COMPARED],
+            [
+                *("works: more", "9,000 treated, 1,000 held out; of 50", "20.00 % of the", "+10.00 (+"),
+                *("+18,900.00 (+", ") EUR of value", "perks     1,700.00 EUR", *COMPARED),
+            ],
             "void",
         ),
         (outcomes("r", "0.1/s", (9000, 1800), (800, 80)), ["void: the arms", "evidence  none"], "uplift"),
@@ -126,14 +129,22 @@ COMPARED = ["treated", "uplift", "gained", "evidence"]
         (outcomes("r", "0.1/s", (90, 0), (10, 0)), ["too early: nobody has come back yet", *COMPARED], "perks"),
         (outcomes("r", "0.1/s", (90, 9), (10, 1)), ["too early: about ", "to find a lift of 20 %", *COMPARED], "ALL"),
         ({}, ["nobody was drawn"], "95 %"),
-        (outcomes("*", "0.1/s", (90, 9), (10, 1)), ["ALL RECALLS", "perks     900", *COMPARED], "messages"),
+        (outcomes("*", "0.1/s", (90, 9), (10, 1)), ["ALL RECALLS", "perks     9.00 EUR", *COMPARED], "messages"),
     ],
     ids=["works", "mismatch", "no_holdout", "nobody", "too_early", "empty", "all"],
 )
 def test_recall_in_words(cells: dict[tuple[str, Dims], list[int]], lines: list[str], not_said: str) -> None:
     report = REGISTRY["recall"]
     assert report.tell is not None
-    said = "\n".join(report.tell(report.make(cells, Span())))
+    said = "\n".join(report.tell(report.make(cells, Span()), "EUR"))
     assert [line for line in lines if line not in said] == []
     assert not_said not in said
     assert max(map(len, said.splitlines())) <= 120
+
+
+def test_recall_in_a_currency_without_minor_units() -> None:
+    report = REGISTRY["recall"]
+    assert report.tell is not None
+    said = "\n".join(report.tell(report.make(CELLS, Span()), "JPY"))
+    assert "+1,890,000 (+" in said
+    assert "perks     170,000 JPY" in said
