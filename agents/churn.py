@@ -9,15 +9,16 @@ from agents.exits import Exit, Refusal
 from agents.history import Past
 from agents.replay import unreadable
 from pipeline.play import Play, Raw, history_span, play
-from pipeline.risk import Fitted, Sample
+from pipeline.risk import Fitted
+from pipeline.risk.document import Events
 from pipeline.risk.picture import calibration, lift
 from pipeline.risk.report import markdown
-from pipeline.samples import collect
+from pipeline.samples import Collected, collect
 
 _REPORT: Final = 10_000  # events between two reports
 
 
-def samples(past: Past, horizon: int, tenant: str, folded: Callable[[int], None] = lambda _: None) -> list[Sample]:
+def samples(past: Past, horizon: int, tenant: str, folded: Callable[[int], None] = lambda _: None) -> Collected:
     """Play a history through the core, with a snapshot every sixth of the horizon (ms).
 
     `folded` is called now and then with the number of events folded so far.
@@ -42,7 +43,7 @@ def digest(raws: Sequence[Raw]) -> str:
     return found.hexdigest()
 
 
-def write(fitted: Fitted, out: Path, report: Path | None) -> str:
+def write(fitted: Fitted, events: Events, out: Path, report: Path | None) -> str:
     """Write the model, and its report with two pictures beside it; returns the model's hash.
 
     Raises:
@@ -55,10 +56,10 @@ def write(fitted: Fitted, out: Path, report: Path | None) -> str:
         out.write_bytes(body)
         if report is not None:
             report.parent.mkdir(parents=True, exist_ok=True)
-            pictures = [report.with_name(f"{report.stem}-{what}.svg") for what in ("calibration", "lift")]
-            for path, draw in zip(pictures, (calibration, lift), strict=True):
-                path.write_text(draw(fitted.held_out))
-            report.write_text(markdown(fitted, name, *(path.name for path in pictures)))
+            calibrated, lifted = (report.with_name(f"{report.stem}-{what}.svg") for what in ("calibration", "lift"))
+            calibrated.write_text(calibration(fitted.held_out))
+            lifted.write_text(lift(fitted.held_out))
+            report.write_text(markdown(fitted, name, calibrated.name, lifted.name, events))
     except OSError as error:
         raise Refusal(Exit.USAGE, f"{error.filename}: {error.strerror}") from error
     return name

@@ -61,9 +61,8 @@ def main(data: Path, out: Path) -> None:
             console.print(f"{name}: no {bar.folder}/events.csv.gz in {data}, passed over")
             continue
         with few_collections():
-            found = evaluate(
-                CHURN_MODELS.values(), samples(Past(history(data / bar.folder)), bar.horizon, "eval"), bar.horizon
-            )
+            collected = samples(Past(history(data / bar.folder)), bar.horizon, "eval")
+            found = evaluate(CHURN_MODELS.values(), collected.samples, bar.horizon)
         document[name] = found
         console.print(_shown(name, found, bar))
         for words, value, limit, reached in verdicts(found, bar):

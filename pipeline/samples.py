@@ -1,15 +1,16 @@
 """Samples to learn from: what the core knew of each user at regular times, and, once that is settled, what followed."""
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 import xxhash
 
 from pipeline.activity import Activity
 from pipeline.partition import Partition
 from pipeline.play import Play, control_record
-from pipeline.records import LogRecord
+from pipeline.records import Commit, LogRecord
+from pipeline.risk.document import Events
 from pipeline.risk.model import Sample, silence_start
 from pipeline.units import HOUR
 from schemas.control import Tick
@@ -22,7 +23,14 @@ MOST: Final = 500_000
 _BATCH: Final = 5_000
 
 
-def collect(steps: Iterable[Play], partition: Partition, horizon: int, end: int, most: int = MOST) -> list[Sample]:
+class Collected(NamedTuple):
+    """What there is to learn from, and what became of the events."""
+
+    samples: list[Sample]
+    events: Events
+
+
+def collect(steps: Iterable[Play], partition: Partition, horizon: int, end: int, most: int = MOST) -> Collected:
     """All samples of a history whose horizon it holds, by time and user: a snapshot every sixth of the horizon.
 
     Times are effective: a horizon in which the source was dark ends later. Who was erased meanwhile is no sample.
@@ -39,7 +47,8 @@ def collect(steps: Iterable[Play], partition: Partition, horizon: int, end: int,
     samples: list[Sample] = []
     waiting: deque[tuple[int, dict[bytes, Activity]]] = deque()
     limit = 1 << 64
-    for at in _snapshots(steps, partition, horizon // PER_HORIZON, end):
+    refused = Counter[str]()
+    for at in _snapshots(steps, partition, horizon // PER_HORIZON, end, refused):
         users = {
             user: state.activity  # decoded anew for us: after a commit the partition holds bytes
             for user, state in partition.states()
@@ -52,7 +61,9 @@ def collect(steps: Iterable[Play], partition: Partition, horizon: int, end: int,
             limit //= 2
             samples = [sample for sample in samples if _hash(sample.user) < limit]
             waiting = deque((at, {u: a for u, a in users.items() if _hash(u) < limit}) for at, users in waiting)
-    return samples
+    counts = partition.position.counts
+    reasons = dict(sorted(refused.items(), key=lambda pair: (-pair[1], pair[0])))
+    return Collected(samples, Events(counts.read, counts.applied, counts.duplicate, counts.rejected, reasons))
 
 
 def _labelled(at: int, then: dict[bytes, Activity], now: dict[bytes, Activity]) -> Iterator[Sample]:
@@ -61,13 +72,15 @@ def _labelled(at: int, then: dict[bytes, Activity], now: dict[bytes, Activity]) 
             yield Sample(user, activity, at, int(silence_start(now[user]) < at))
 
 
-def _snapshots(steps: Iterable[Play], partition: Partition, every: int, end: int) -> Iterator[int]:
-    """Fold the steps, and stop at every snapshot's time (ms, effective)."""
+def _snapshots(
+    steps: Iterable[Play], partition: Partition, every: int, end: int, refused: Counter[str]
+) -> Iterator[int]:
+    """Fold the steps, and stop at every snapshot's time (ms, effective); counts what is refused by its reason."""
     batch: list[LogRecord] = []
     due = None
     for offset, (control, raw) in enumerate(steps):
         if isinstance(control, Tick) and control.time is not None:
-            _fold(partition, batch)
+            _fold(partition, batch, refused)
             batch = []
             now = control.time - partition.guard.dark * HOUR
             if due is None:
@@ -80,7 +93,7 @@ def _snapshots(steps: Iterable[Play], partition: Partition, every: int, end: int
         elif raw is not None:
             batch.append(LogRecord(offset, 0, raw.key, raw.value))
         if len(batch) >= _BATCH:
-            _fold(partition, batch)
+            _fold(partition, batch, refused)
             batch = []
 
 
@@ -88,7 +101,11 @@ def _hash(user: bytes) -> int:
     return xxhash.xxh3_64_intdigest(user)
 
 
-def _fold(partition: Partition, batch: list[LogRecord]) -> None:
+def _fold(partition: Partition, batch: list[LogRecord], refused: Counter[str]) -> None:
     for _ in partition.fold(batch):
-        partition.commit()
-    partition.commit()
+        _count(partition.commit(), refused)
+    _count(partition.commit(), refused)
+
+
+def _count(commit: Commit, refused: Counter[str]) -> None:
+    refused.update(dict(letter.headers)["reason"].decode() for letter in commit.outputs.get("deadletters", ()))

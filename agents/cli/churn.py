@@ -14,9 +14,10 @@ from agents.exits import Exit, Refusal
 from agents.history import Past, read_topic
 from agents.replay import few_collections
 from pipeline.play import in_order
-from pipeline.risk import CHURN_MODELS, Sample, TooLittle
+from pipeline.risk import CHURN_MODELS, TooLittle
 from pipeline.risk.document import Judgement
-from pipeline.risk.report import FIGURES, figures, says, weights
+from pipeline.risk.report import FIGURES, figures, says, says_events, warning, weights
+from pipeline.samples import Collected
 from pipeline.units import DAY
 
 _STEPS: Final = 3  # of `pipeline.risk.fitting.fit`
@@ -80,16 +81,17 @@ def fit(
     """
     from pipeline.risk.fitting import fit as learn  # noqa: PLC0415 scikit-learn takes a second
 
-    past, found = _samples(ctx, files, horizon, from_topic=from_topic, quiet=as_json)
+    past, (found, events) = _samples(ctx, files, horizon, from_topic=from_topic, quiet=as_json)
     with progress(quiet=as_json) as bar:
         task = bar.add_task("fitting", total=_STEPS)
         try:
             fitted = learn(CHURN_MODELS[model], found, horizon, digest(past.raws), lambda _: bar.advance(task))
         except TooLittle as error:
             raise Refusal(Exit.USAGE, str(error)) from error
-    name = write(fitted, out, report)
+    name = write(fitted, events, out, report)
     if as_json:
-        emit({"hash": name, "model": model, "horizon": horizon, "data": fitted.data} | _figures(fitted.held_out))
+        about = {"hash": name, "model": model, "horizon": horizon, "data": fitted.data, "events": events}
+        emit(about | _figures(fitted.held_out))
         return
     click.echo(f"{model}: P(no event within {horizon // DAY} days)")
     click.echo(f"trained on {says(fitted.trained)}")
@@ -112,7 +114,7 @@ def evaluate(ctx: click.Context, *, files: tuple[str, ...], from_topic: bool, ho
     """
     from pipeline.risk.evaluate import evaluate as judge  # noqa: PLC0415 scikit-learn takes a second
 
-    _, found = _samples(ctx, files, horizon, from_topic=from_topic, quiet=as_json)
+    _, (found, events) = _samples(ctx, files, horizon, from_topic=from_topic, quiet=as_json)
     with progress(quiet=as_json) as bar:
         task = bar.add_task("judging", total=len(CHURN_MODELS))
         try:
@@ -120,7 +122,8 @@ def evaluate(ctx: click.Context, *, files: tuple[str, ...], from_topic: bool, ho
         except TooLittle as error:
             raise Refusal(Exit.USAGE, str(error)) from error
     if as_json:
-        emit({"horizon": horizon, "models": {name: _figures(each) for name, each in judged.items()}})
+        models = {name: _figures(each) for name, each in judged.items()}
+        emit({"horizon": horizon, "events": events, "models": models})
         return
     rows = [(name, *(f"{value} ({interval})" for _, value, interval in figures(each))) for name, each in judged.items()]
     table(("model", *FIGURES.values()), rows)
@@ -128,8 +131,11 @@ def evaluate(ctx: click.Context, *, files: tuple[str, ...], from_topic: bool, ho
 
 def _samples(
     ctx: click.Context, files: tuple[str, ...], horizon: int, *, from_topic: bool, quiet: bool
-) -> tuple[Past, list[Sample]]:
-    """The history and what there is to learn from it. Raises Refusal."""
+) -> tuple[Past, Collected]:
+    """The history and what there is to learn from it; says what was refused (unless `quiet`), and warns of much.
+
+    Raises Refusal.
+    """
     if bool(files) == from_topic:
         raise click.UsageError("name files with events, or say --from-topic; one of the two", ctx)
     settings = settings_of(ctx)
@@ -141,7 +147,13 @@ def _samples(
             history.read(bar)
             past = Past(in_order(history.raws))
         task = bar.add_task("folding", total=len(past.raws))
-        return past, samples(past, horizon, settings.tenant, lambda count: bar.update(task, completed=count))
+        found = samples(past, horizon, settings.tenant, lambda count: bar.update(task, completed=count))
+    if not quiet:
+        click.echo(says_events(found.events))
+    if warned := warning(found.events):
+        where = "`rekindle deadletters list` has them" if from_topic else "`rekindle replay` lists them, line by line"
+        click.secho(f"warning: {warned}; {where}", fg="yellow", err=True)
+    return past, found
 
 
 def _figures(found: Judgement) -> dict[str, Any]:

@@ -48,6 +48,23 @@ class Span(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     silent: float
 
 
+class Events(msgspec.Struct, frozen=True):
+    """What became of the events of a history: read = applied + duplicate + rejected; `reasons` of the rejected by code,
+    the most frequent first. It is told beside a model and is no part of its document.
+    """
+
+    read: int
+    applied: int
+    duplicate: int
+    rejected: int
+    reasons: dict[str, int]
+
+    @property
+    def refused_share(self) -> float:
+        """Of those read."""
+        return self.rejected / self.read if self.read else 0.0
+
+
 class Fitted(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="fitted/1"):
     """A model and the history that it was fitted on, all of it. `held_out`: the figures of the same recipe fitted on
     what had matured before the snapshots `tested` began. `data`: sha256 (hex) of the events.

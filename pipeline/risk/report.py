@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from pipeline.risk.document import AnyModel, Fitted, Judgement, Measure, Span
+from pipeline.risk.document import AnyModel, Events, Fitted, Judgement, Measure, Span
 from pipeline.risk.logistic import Logistic
 from pipeline.risk.mbgnbd import MbgNbd
 from pipeline.risk.recency import Recency
@@ -17,6 +17,8 @@ FIGURES: Final = {
     "lift10": "lift in the top 10 %",
 }
 """Field of a judgement -> its heading."""
+NOTABLE: Final = 0.01
+"""Share of refused events from which on it is warned of: a feed loses single events, not one in a hundred."""
 
 
 def figures(found: Judgement) -> list[tuple[str, str, str]]:
@@ -41,20 +43,38 @@ def says(span: Span) -> str:
     return f"{span.snapshots} snapshots, {days}: {of}"
 
 
-def markdown(fitted: Fitted, digest: str, calibration: str, lift: str) -> str:
+def says_events(events: Events) -> str:
+    """What became of the events, in words."""
+    reasons = ", ".join(f"{reason} {count:,}" for reason, count in events.reasons.items())
+    counted = f"{events.read:,} events read: {events.applied:,} applied, {events.duplicate:,} duplicate"
+    return f"{counted}, {events.rejected:,} refused" + (f" ({reasons})" if reasons else "")
+
+
+def warning(events: Events) -> str | None:
+    """What to say where many events were refused; None: few were."""
+    if events.refused_share < NOTABLE:
+        return None
+    return f"{events.refused_share:.1%} of the events were refused: nothing was learned from them"
+
+
+def markdown(fitted: Fitted, digest: str, calibration: str, lift: str, events: Events) -> str:
     """The report. `digest`: the document's hash; `calibration` and `lift`: file names of the pictures."""
-    return "\n".join(_lines(fitted, digest, calibration, lift)) + "\n"
+    return "\n".join(_lines(fitted, digest, calibration, lift, events)) + "\n"
 
 
-def _lines(fitted: Fitted, digest: str, calibration: str, lift: str) -> Iterator[str]:
+def _lines(fitted: Fitted, digest: str, calibration: str, lift: str, events: Events) -> Iterator[str]:
     model, found = fitted.model, fitted.held_out
     yield f"# Churn model `{model.name}`: P(no event within {model.horizon / DAY:g} days)"
     yield ""
     yield f"- model `{digest}`"
     yield f"- events `{fitted.data}`"
+    yield f"- {says_events(events)}"
     yield f"- trained on {says(fitted.trained)}"
     yield f"- tested on {says(fitted.tested)}; fitted for this test on what had matured before"
     yield ""
+    if warned := warning(events):
+        yield f"**{warned}.**"
+        yield ""
     yield "A sample is a user as of a snapshot, active in the two horizons before. Intervals: bootstrap over users."
     yield ""
     yield from _table(("figure", "held out", "95 %"), figures(found))

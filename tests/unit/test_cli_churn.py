@@ -55,6 +55,34 @@ def test_fit_is_the_same_from_run_to_run_and_names_its_events(events: Path, tmp_
     assert said["intervals"]["auc"][0] < said["auc"] < said["intervals"]["auc"][1]
 
 
+def test_fit_says_what_was_refused_and_warns_where_it_is_much(events: Path, tmp_path: Path) -> None:
+    good = events.read_bytes()
+    count = good.count(b"\n")
+    report = tmp_path / "fit.md"
+    words = ("--horizon", "30", "--model", "recency", "--out", tmp_path / "model.json", "--report", report)
+    clean = rekindle("fit", events, *words)
+    assert f"{count:,} events read: {count:,} applied, 0 duplicate, 0 refused\n" in clean.stdout
+    assert clean.stderr == ""
+
+    broken = tmp_path / "broken.jsonl"
+    broken.write_bytes(good + b"{oops\n" * count)
+    told = rekindle("fit", broken, *words)
+    said = f"{2 * count:,} events read: {count:,} applied, 0 duplicate, {count:,} refused (malformed_json {count:,})"
+    assert f"{said}\n" in told.stdout
+    assert f"- {said}\n" in report.read_text()
+    assert told.stderr.startswith("warning: 50.0% of the events were refused: nothing was learned from them; ")
+    for command in (("fit", *words), ("evaluate", "--horizon", "30")):
+        result = rekindle(*command, broken, "--json")
+        assert json.loads(result.stdout)["events"] == {
+            "read": 2 * count,
+            "applied": count,
+            "duplicate": 0,
+            "rejected": count,
+            "reasons": {"malformed_json": count},
+        }
+        assert "50.0% of the events were refused" in result.stderr
+
+
 def test_evaluate_compares_all_models(events: Path) -> None:
     said = json.loads(rekindle("evaluate", events, "--horizon", "30d", "--json").output)
     assert said["horizon"] == 30 * DAY

@@ -19,6 +19,7 @@ from pipeline.partition import Partition
 from pipeline.play import Raw, history_span, in_order, play, read_raw
 from pipeline.policy import parse
 from pipeline.risk import CHURN_MODELS, Fitted, Recency, Sample, TooLittle, from_json
+from pipeline.risk.document import Events
 from pipeline.risk.evaluate import auc, ece, evaluate, judge, lift10, log_loss, split
 from pipeline.risk.fitting import fit
 from pipeline.risk.learn import platt
@@ -67,7 +68,7 @@ def raws() -> tuple[Raw, ...]:
 
 @cache
 def collected() -> tuple[Sample, ...]:
-    return tuple(samples(Past(list(raws())), HORIZON, "test"))
+    return tuple(samples(Past(list(raws())), HORIZON, "test").samples)
 
 
 def expected(end: int) -> Iterator[tuple[bytes, Activity, int, int]]:
@@ -102,20 +103,31 @@ def test_nothing_is_labelled_before_its_horizon_has_passed() -> None:
     assert end is not None
     assert max(sample.at for sample in collected()) + HORIZON <= end[1]
     short = [event for event in raws() if (event.time or 0) < START + 29 * DAY]
-    assert not samples(Past(short), HORIZON, "test")
+    assert not samples(Past(short), HORIZON, "test").samples
 
 
 def test_who_was_erased_is_no_sample() -> None:
     gone = raw("u0", START + 200 * DAY, type="delete")
-    left = samples(Past(in_order([*raws(), gone])), HORIZON, "test")
+    left = samples(Past(in_order([*raws(), gone])), HORIZON, "test").samples
     assert any(sample.user == b"u0" for sample in left)
     # Erased on day 200: the snapshots of the horizon before have no label that could be known.
     assert max(sample.at for sample in left if sample.user == b"u0") <= START + 170 * DAY
 
 
+def test_what_is_refused_is_counted_by_reason_and_changes_nothing() -> None:
+    first = raws()[0]
+    bad = [raw("u0", START + day * DAY, event=None) for day in range(3)]
+    late = [raw("u1", START + 100 * DAY, userId="null"), raw("u1", START + 900 * DAY)]
+    found = samples(Past(in_order([*raws(), first, *bad, *late])), HORIZON, "test")
+    assert found.samples == list(collected())
+    count = len(raws())
+    assert found.events == Events(count + 6, count, 1, 5, {"wrong_type": 3, "bad_id": 1, "time_in_future": 1})
+    assert list(found.events.reasons) == ["wrong_type", "bad_id", "time_in_future"]
+
+
 def test_visitors_are_no_samples() -> None:
     anonymous = [raw("u0", START + day * DAY, userId=None, anonymousId="a0") for day in range(0, 300, 5)]
-    found = samples(Past(in_order([*raws(), *anonymous])), HORIZON, "test")
+    found = samples(Past(in_order([*raws(), *anonymous])), HORIZON, "test").samples
     assert {sample.user for sample in found} == {user.encode() for user in visits()}
 
 
@@ -125,7 +137,7 @@ def test_dark_hours_are_no_silence() -> None:
     kept = [event for event in hourly if not START + 40 * DAY <= (event.time or 0) < START + 60 * DAY]
     kept += [raw("rare", START + 30 * DAY), raw("rare", START + 75 * DAY)]
     policy = parse(_WATCHFUL)
-    found = samples(Past(in_order(kept), policy, _WATCHFUL), HORIZON, "test")
+    found = samples(Past(in_order(kept), policy, _WATCHFUL), HORIZON, "test").samples
     dark = 20 * DAY
     rare = {sample.at: sample.silent for sample in found if sample.user == b"rare"}
     effective_return = START + 75 * DAY - dark
@@ -140,7 +152,7 @@ def test_with_too_many_samples_whole_users_are_left_out_the_same_ones_each_time(
     assert span is not None
 
     def some(most: int) -> list[Sample]:
-        return collect(play(raws(), None), Partition(0, 1, {}), HORIZON, span[1], most)
+        return collect(play(raws(), None), Partition(0, 1, {}), HORIZON, span[1], most).samples
 
     few = some(1_000)
     assert len(few) <= 1_000
@@ -239,7 +251,11 @@ def test_a_fitted_model_says_where_it_comes_from() -> None:
 
 def test_report_and_pictures_show_what_was_found() -> None:
     fitted = fit(CHURN_MODELS["recency"], collected(), HORIZON, digest(raws()))
-    text = markdown(fitted, "0" * 64, "c.svg", "l.svg")
+    events = Events(1_000, 900, 60, 40, {"bad_id": 30, "too_late": 10})
+    text = markdown(fitted, "0" * 64, "c.svg", "l.svg", events)
+    assert "- 1,000 events read: 900 applied, 60 duplicate, 40 refused (bad_id 30, too_late 10)\n" in text
+    assert "**4.0% of the events were refused: nothing was learned from them.**\n" in text
+    assert "nothing was learned" not in markdown(fitted, "0" * 64, "c.svg", "l.svg", Events(101, 100, 0, 1, {}))
     assert f"| AUC | {fitted.held_out.auc.value:.3f} |" in text
     assert f"| silence_days | {fitted.model.weight:+.3f} |" in text
     assert "![calibration](c.svg) ![lift](l.svg)" in text
@@ -253,7 +269,7 @@ def test_the_bars_are_reached(name: str) -> None:
     bar = BARS[name]
     if not (DATA / bar.folder / "events.csv.gz").exists():
         pytest.skip(f"no {bar.folder} in {DATA}; set REKINDLE_DATA")
-    train, test = split(samples(Past(history(DATA / bar.folder)), bar.horizon, "test"), bar.horizon)
+    train, test = split(samples(Past(history(DATA / bar.folder)), bar.horizon, "test").samples, bar.horizon)
     recency, logistic = (judge(CHURN_MODELS[m].fit(train, bar.horizon), test, 2) for m in ("recency", "logistic"))
     assert logistic.auc.value >= bar.logistic[0] - 0.01
     assert logistic.ece.value <= 0.05
