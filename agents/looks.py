@@ -15,6 +15,7 @@ from pipeline.money import EXPONENTS
 from pipeline.reports import REGISTRY, Cells, Span, Table
 from pipeline.sentences import sentence
 from pipeline.units import DAY
+from pipeline.wording import OUTLOOKS, VERDICTS, Language, decided, stated, words
 from schemas.decision import Decision
 
 _decision = msgspec.json.Decoder(Decision).decode
@@ -28,10 +29,13 @@ def as_of_of(sight: Sight, asked: int | None) -> int:
     return round(time() * 1000) if sight.position.domain == "live" else sight.context.clock
 
 
-def user_look(sight: Sight, as_of: int | None) -> dict[str, Any]:
-    """A user: the row with names, risk and deadlines as of a moment (ms), the episode, the last decisions."""
+def user_look(sight: Sight, as_of: int | None, language: Language = "en") -> dict[str, Any]:
+    """A user: the row with names, risk and deadlines as of a moment (ms), the episode, the last decisions; what is said
+    in words is said in this language.
+    """
     moment = as_of_of(sight, as_of)
-    outlook = msgspec.to_builtins(explain(sight.user, sight.state, sight.context, moment, held=sight.held))
+    why = explain(sight.user, sight.state, sight.context, moment, held=sight.held, language=language)
+    outlook = msgspec.to_builtins(why)
     row = user_view(sight.user.encode(), sight.state)
     recall = row["recall"]
     episode = None
@@ -52,20 +56,22 @@ def user_look(sight: Sight, as_of: int | None) -> dict[str, Any]:
     }
 
 
-def trigger_look(document: bytes) -> dict[str, Any]:
+def trigger_look(document: bytes, language: Language = "en") -> dict[str, Any]:
     """A decision with its gates in words."""
     decision = _decision(document)
     data = decision.data
-    gates = [sentence(gate) for gate in data.explain]
+    gates = [sentence(gate, language) for gate in data.explain]
     why = [gate.words for gate in gates if not gate.passed]
-    said = {
-        "send": f"sent by {data.channel} for the deadline {decision.time}",
-        "holdout": "held out: measured, not sent to",
-    }.get(data.decision, f"{data.decision}: {'; '.join(why) or ', '.join(data.reasons)}")
+    if data.decision == "send":
+        said = words(OUTLOOKS, "sent", language, channel=data.channel, at=decision.time)
+    elif why:
+        said = stated(words(VERDICTS, data.decision, language), why, language)
+    else:
+        said = decided(data.decision, data.reasons, language)
     return {
         "decision": msgspec.json.decode(document),
         "gates": msgspec.to_builtins(gates),
-        "summary": f"{decision.subject}, {data.rule_id}: {said}",
+        "summary": stated(f"{decision.subject}, {data.rule_id}", [said], language),
     }
 
 

@@ -8,6 +8,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from agents.exits import Exit, Refusal
 from agents.failpoints import Failpoints
+from pipeline.wording import Language
 
 
 class Settings(BaseSettings):
@@ -55,6 +56,8 @@ class Settings(BaseSettings):
     erasure_key_file: Path | None = Field(
         None, description="file that holds the key of erasures and nothing else; $REKINDLE_HOME/erasure.key by default"
     )
+
+    lang: Language = Field("en", description="of the words in which commands say why: en or zh")
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"

@@ -23,12 +23,13 @@ from pipeline.position import Position
 from pipeline.recall import risk_of, rule_deadlines, spread_out, waiting
 from pipeline.risk import ChurnModel
 from pipeline.risk.model import silence_start
-from pipeline.risk.words import strongest, words
+from pipeline.risk.words import effect, strongest
 from pipeline.sentences import Sentence, sentence
 from pipeline.silence import next_wake
 from pipeline.state import UserState, decode_row, encode_row
 from pipeline.units import DAY, HOUR
 from pipeline.user import step
+from pipeline.wording import OUTLOOKS, REASONS, VERDICTS, Language, stated, words
 from schemas.codec import rfc3339
 from schemas.decision import Decision
 from schemas.trigger import Gate
@@ -83,7 +84,15 @@ def foresee(user: str, state: UserState, context: Context) -> Iterator[Decision]
         copy = transition.state
 
 
-def explain(user: str, state: UserState, context: Context, as_of: int | None = None, *, held: bool = False) -> Outlook:
+def explain(
+    user: str,
+    state: UserState,
+    context: Context,
+    as_of: int | None = None,
+    *,
+    held: bool = False,
+    language: Language = "en",
+) -> Outlook:
     """Everything about a user's recall. Pure; `state` is not changed.
 
     Args:
@@ -92,6 +101,7 @@ def explain(user: str, state: UserState, context: Context, as_of: int | None = N
         context: of `context_of`.
         as_of: ms; the moment of `now` and of the risk. The partition's clock when None.
         held: an operator holds the source: no deadline is decided until `release`.
+        language: of everything that is said in words.
     """
     moment = context.clock if as_of is None else as_of
     foretold: dict[str, Decision] = {}
@@ -101,7 +111,14 @@ def explain(user: str, state: UserState, context: Context, as_of: int | None = N
     due = {found.rule.id: found for found in _deadlines(user, state, context)}
     applying = context.policy.rules if state.known and state.activity.days else ()
     rules = [
-        _rule(_gates_now(user, state, context, moment, rule), context, rule, due.get(rule.id), foretold.get(rule.id))
+        _rule(
+            [sentence(gate, language) for gate in _gates_now(user, state, context, moment, rule)],
+            context,
+            rule,
+            due.get(rule.id),
+            foretold.get(rule.id),
+            language=language,
+        )
         for rule in applying
     ]
     sends = [d for d in foretold.values() if d.data.decision == "send"]
@@ -112,7 +129,7 @@ def explain(user: str, state: UserState, context: Context, as_of: int | None = N
         clock=rfc3339(context.clock) if context.clock else None,
         lifecycle=STAGES[state.stage],
         silent_days=None if silent is None else round(silent, 3),
-        risk=_risk(state, context, moment),
+        risk=_risk(state, context, moment, language),
         next=_next(user, state, context),
         fires_at=first.time if first else None,
         fires_rule=first.data.rule_id if first else None,
@@ -120,7 +137,7 @@ def explain(user: str, state: UserState, context: Context, as_of: int | None = N
         rules=rules,
         summary="",
     )
-    outlook.summary = _summary(state, context, outlook)
+    outlook.summary = _summary(state, context, outlook, language)
     return outlook
 
 
@@ -133,9 +150,10 @@ def _deadlines(user: str, state: UserState, context: Context) -> list[Due]:
     return [*waits, *(due for due in own if due.rule.id not in later)]
 
 
-def _rule(gates: list[Gate], context: Context, rule: Rule, due: Due | None, foretold: Decision | None) -> RuleOutlook:
-    now = [sentence(gate) for gate in gates]
-    then = [] if foretold is None else [sentence(gate) for gate in foretold.data.explain]
+def _rule(
+    now: list[Sentence], context: Context, rule: Rule, due: Due | None, foretold: Decision | None, *, language: Language
+) -> RuleOutlook:
+    then = [] if foretold is None else [sentence(gate, language) for gate in foretold.data.explain]
     deadline = None if due is None else due.at + context.dark * HOUR
     status: Status = "pending"
     why = [s.words for s in then if not s.passed]
@@ -143,15 +161,13 @@ def _rule(gates: list[Gate], context: Context, rule: Rule, due: Due | None, fore
     if foretold is not None:  # also of what nobody waits for yet: a segment that will be entered
         deadline, decided = _ms(foretold.data.episode.entered_at), _ms(foretold.time)
         if foretold.data.decision == "holdout":
-            by = "the holdout over all rules" if "global_holdout" in foretold.data.reasons else "the rule's holdout"
-            why = [f"the user is in {by}: measured, not sent to"]
+            of_all = "global_holdout" in foretold.data.reasons
+            why = [words(REASONS, "global_holdout", language) if of_all else words(OUTLOOKS, "own_holdout", language)]
     elif due is None:
-        status, why = "no_deadline", _why_never(rule, now, context)
-    elif due.at < context.adopted:
-        status = "before_adoption"
-        why = ["its deadline lies before the policy was adopted: switching on sends nothing for the past"]
+        status, why = "no_deadline", _why_never(rule, now, context, language)
     else:
-        status, why = "settled", ["its deadline of this silence is over: it was decided, or passed over"]
+        status = "before_adoption" if due.at < context.adopted else "settled"
+        why = [words(OUTLOOKS, status, language)]
     return RuleOutlook(
         rule=rule.id,
         mode=rule.mode,
@@ -170,11 +186,11 @@ def _ms(text: str) -> int:
     return round(datetime.fromisoformat(text).timestamp() * 1000)
 
 
-def _why_never(rule: Rule, now: list[Sentence], context: Context) -> list[str]:
+def _why_never(rule: Rule, now: list[Sentence], context: Context, language: Language) -> list[str]:
     missing = [s.words for s in now if s.feature in {"active_days", "risk"} and not s.passed]
     if missing or not isinstance(rule.when, RiskAbove) or context.model is None:
         return missing
-    return ["it lies before the model was adopted: a new model sends nothing for the past"]
+    return [words(OUTLOOKS, "before_model", language)]
 
 
 def _gates_now(user: str, state: UserState, context: Context, moment: int, rule: Rule) -> list[Gate]:
@@ -200,14 +216,14 @@ def _gates_now(user: str, state: UserState, context: Context, moment: int, rule:
     return [gate for gate in found if gate.feature not in passed_over]
 
 
-def _risk(state: UserState, context: Context, moment: int) -> Risk | None:
+def _risk(state: UserState, context: Context, moment: int, language: Language) -> Risk | None:
     activity = state.activity
     if not (state.known and activity.days):
         return None
     at, model = moment - context.dark * HOUR, context.model
     told = risk_of(state, at, 30 * DAY, context)
     terms = [] if model is None else model.explain(model.features(activity, at))
-    why = [words(term) for term in strongest(terms, len(terms))]
+    why = [effect(term, language) for term in strongest(terms, len(terms))]
     return Risk(round(p_alive(state, at, context.policy), 4), told.p, told.horizon, told.model_version, why)
 
 
@@ -234,19 +250,20 @@ def _next(user: str, state: UserState, context: Context) -> Upcoming | None:
     return Upcoming(rfc3339(at), what)
 
 
-def _summary(state: UserState, context: Context, outlook: Outlook) -> str:
+def _summary(state: UserState, context: Context, outlook: Outlook, language: Language) -> str:
     if not state.activity.days:
-        return "never active yet: no rule applies"
+        return words(OUTLOOKS, "never_active", language)
     if not state.known:
-        return "an anonymous visitor: rules apply to users with a userId only"
+        return words(OUTLOOKS, "visitor", language)
     if not context.policy.rules:
-        return "no policy with rules was adopted: nothing is decided"
+        return words(OUTLOOKS, "no_rules", language)
     if outlook.source_held:
-        return "the source is held: silence does not count until it is released"
+        return words(OUTLOOKS, "held", language)
     if outlook.fires_at is not None:
-        return f"if silence goes on, {outlook.fires_rule} sends for the deadline {outlook.fires_at}"
+        return words(OUTLOOKS, "sends", language, rule=outlook.fires_rule, at=outlook.fires_at)
     pending = [rule for rule in outlook.rules if rule.foretold is not None]
     if pending:
         first = min(pending, key=lambda rule: rule.deadline or "")
-        return f"if silence goes on, {first.rule} decides {first.foretold}: {'; '.join(first.why_not)}"
-    return "nothing more falls due in this silence"
+        what = stated(words(VERDICTS, first.foretold or "", language), first.why_not, language)
+        return words(OUTLOOKS, "decides", language, rule=first.rule, what=what)
+    return words(OUTLOOKS, "over", language)

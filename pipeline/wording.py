@@ -1,8 +1,10 @@
-"""Codes in words, English and Chinese: why a recall was decided as it was, and what a report concludes.
+"""Codes in words, English and Chinese: why a recall was decided as it was, and what a report concludes. Gates, which
+have values, are worded in `pipeline.sentences` and `pipeline.risk.words`.
 
 Codes are stable: programs compare them, people read the words. A new code needs a line here; a test asks for it.
 """
 
+from collections.abc import Iterable, Sequence
 from typing import Final, Literal, NamedTuple
 
 Language = Literal["en", "zh"]
@@ -16,45 +18,75 @@ class Words(NamedTuple):
 
 
 REASONS: Final[dict[str, Words]] = {
-    "returned": Words("the user came back before it was decided", "用户在决策之前已经回来"),
-    "expired": Words("decided too late: it had expired", "决策太晚：已经过期"),
+    "returned": Words("the user was back before it was decided", "用户在决策之前已经回来"),
+    "expired": Words("it could not be sent before it expired", "未能在过期之前发送"),
     "episode_taken": Words(
-        "another rule has this silence: one recall per silence", "这段沉默期已由另一条规则处理：每段沉默期只召回一次"
+        "another rule has this silence (one trigger per episode)",
+        "这段沉默期已由另一条规则处理（每段沉默期只触发一次）",
     ),
-    "activated": Words("the user has reached the goal of the rule already", "用户已达成该规则的目标"),
-    "paused": Words("sending is paused", "发送已暂停"),
-    "unsubscribed": Words("the user has unsubscribed", "用户已退订"),
-    "no_consent": Words("no consent to this channel", "用户未同意此渠道"),
-    "unreachable": Words("the last message on this channel bounced", "此渠道的上一条消息被退回"),
+    "activated": Words("the key moment was reached", "用户已到达关键时刻"),
+    "not_in_segment": Words("no longer in the segment", "用户已不在规则的分群中"),
+    "paused": Words("sending is paused (rekindle resume)", "发送已暂停（rekindle resume）"),
+    "unsubscribed": Words("unsubscribed", "用户已退订"),
+    "no_consent": Words("no consent to the channel", "用户未同意此渠道"),
+    "unreachable": Words("the last message on the channel bounced", "此渠道的上一条消息被退回"),
     "cooldown": Words("too soon after the last contact", "距离上次联系太近"),
-    "cap_day": Words("the user has had the most messages of a day", "已达到该用户每日消息上限"),
-    "cap_week": Words("the user has had the most messages of a week", "已达到该用户每周消息上限"),
-    "channel_cap_day": Words(
-        "the user has had this channel's most messages of a day", "已达到该用户在此渠道的每日上限"
+    "cap_day": Words("the most messages of a day were sent", "已达到该用户的每日消息上限"),
+    "cap_week": Words("the most messages of a week were sent", "已达到该用户的每周消息上限"),
+    "channel_cap_day": Words("this channel's most messages of a day were sent", "已达到该用户在此渠道的每日上限"),
+    "channel_cap_week": Words("this channel's most messages of a week were sent", "已达到该用户在此渠道的每周上限"),
+    "quiet_hours": Words("quiet hours where the user is", "用户所在时区处于免打扰时段"),
+    "budget_spent": Words(
+        "the perk's budget is spent, or nothing is leased (rekindle perks lease)",
+        "优惠预算已用完，或尚未分配（rekindle perks lease）",
     ),
-    "channel_cap_week": Words(
-        "the user has had this channel's most messages of a week", "已达到该用户在此渠道的每周上限"
+    "shadow_mode": Words(
+        "the rule is in shadow (decisions are written, nothing is sent)", "规则处于影子模式（只写决策，不发送）"
     ),
-    "quiet_hours": Words("it is quiet hours where the user is", "用户所在时区处于免打扰时段"),
-    "budget_spent": Words("the budget of its perk is spent", "优惠预算已用完"),
     "ceiling": Words("the rule has reached its ceiling of this hour", "该规则已达到本小时的发送上限"),
-    "shadow_mode": Words("the rule is in shadow: decided, not sent", "规则处于影子模式：只决策，不发送"),
-    "not_in_segment": Words("the user is no longer in the rule's segment", "用户已不在规则的分群中"),
-    "global_holdout": Words(
-        "the user is in the holdout over all rules: measured, not sent to", "用户属于全局对照组：只度量，不发送"
-    ),
-    "erased": Words("the user was erased", "用户数据已被删除"),
+    "global_holdout": Words("in the holdout over all rules", "用户属于所有规则的对照组"),
 }
+"""Of every `schemas.decision.Reason`."""
 
-DECISIONS: Final[dict[str, Words]] = {
-    "send": Words("sent", "发送"),
-    "holdout": Words("held out: measured, not sent to", "对照组：只度量，不发送"),
-    "suppressed": Words("suppressed", "已抑制"),
-    "shadow": Words("would be sent, but the rule is in shadow", "本应发送，但规则处于影子模式"),
-    "returned": Words("came back by themselves", "用户自行回来"),
-    "stale": Words("too late to send", "已过时，不再发送"),
+VERDICTS: Final[dict[str, Words]] = {
+    "send": Words("send", "发送"),
+    "holdout": Words("held out (measured, not sent to)", "对照组（只度量，不发送）"),
+    "suppressed": Words("suppressed", "不发送"),
+    "shadow": Words("would send", "本应发送"),
+    "returned": Words("came back", "用户已回来"),
+    "stale": Words("too late", "已过时"),
     "episode_taken": Words("left to another rule", "由另一条规则处理"),
 }
+"""Of every `schemas.decision.Verdict`."""
+
+OUTLOOKS: Final[dict[str, Words]] = {
+    "never_active": Words("never active yet: no rule applies", "从未活跃：没有适用的规则"),
+    "visitor": Words(
+        "an anonymous visitor: rules apply to users with a userId only", "匿名访客：规则只适用于有 userId 的用户"
+    ),
+    "no_rules": Words("no policy with rules was adopted: nothing is decided", "尚未采用带有规则的策略：不作任何决策"),
+    "held": Words("the source is held: silence does not count until it is released", "数据源已挂起：释放之前不计沉默"),
+    "sends": Words(
+        "if silence goes on, {rule} sends for the deadline {at}", "若继续沉默，{rule} 将为到期时间 {at} 发送"
+    ),
+    "decides": Words("if silence goes on, {rule} decides: {what}", "若继续沉默，{rule} 的决策：{what}"),
+    "over": Words("nothing more falls due in this silence", "这段沉默期内不再有到期事项"),
+    "own_holdout": Words("in the rule's own holdout", "用户属于该规则的对照组"),
+    "before_adoption": Words(
+        "its deadline lies before the policy was adopted: switching on sends nothing for the past",
+        "到期时间早于策略的采用：启用不会为过去补发",
+    ),
+    "before_model": Words(
+        "it lies before the model was adopted: a new model sends nothing for the past",
+        "到期时间早于模型的采用：新模型不会为过去补发",
+    ),
+    "settled": Words(
+        "its deadline of this silence is over: it was decided, or passed over",
+        "这段沉默期的到期时间已过：已决策或已略过",
+    ),
+    "sent": Words("sent by {channel} for the deadline {at}", "已为到期时间 {at} 通过 {channel} 发送"),
+}
+"""Of what becomes of a user, or became."""
 
 FINDINGS: Final[dict[str, Words]] = {
     "works": Words("works: more come back than without it", "有效：回来的用户多于不召回时"),
@@ -98,5 +130,20 @@ CALIBRATION: Final[dict[str, Words]] = {
 
 def words(table: dict[str, Words], code: str, language: Language = "en", **figures: object) -> str:
     """A code in words. Raises KeyError: no such code, or a figure that its words need is missing."""
-    found = table[code]
+    return say(table[code], language, **figures)
+
+
+def say(found: Words, language: Language = "en", **figures: object) -> str:
+    """The words in a language. Raises KeyError: a figure that they need is missing."""
     return (found.zh if language == "zh" else found.en).format_map(figures)
+
+
+def stated(what: str, why: Sequence[str], language: Language = "en") -> str:
+    """`what: why; why`, in the punctuation of the language."""
+    colon, semicolon = ("：", "；") if language == "zh" else (": ", "; ")
+    return what + colon + semicolon.join(why) if why else what
+
+
+def decided(verdict: str, reasons: Iterable[str], language: Language = "en") -> str:
+    """A decision in words: `suppressed: unsubscribed; quiet hours where the user is`. Raises KeyError: no such code."""
+    return stated(words(VERDICTS, verdict, language), [words(REASONS, why, language) for why in reasons], language)

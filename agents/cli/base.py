@@ -7,7 +7,7 @@ import sys
 from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
-from typing import IO, Any, NamedTuple, TypeVar
+from typing import IO, Any, NamedTuple, TypeVar, get_args
 
 import click
 import msgspec
@@ -17,6 +17,7 @@ from rich.table import Table
 
 from agents.exits import Exit, Refusal
 from agents.settings import Settings, load_settings
+from pipeline.wording import Language
 
 T = TypeVar("T")
 
@@ -135,6 +136,9 @@ def progress(*, quiet: bool = False) -> Iterator[Progress]:
 
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
+language = click.option(
+    "--lang", type=click.Choice(get_args(Language)), help="Of the words that say why; REKINDLE_LANG by default."
+)
 
 
 def earlier(published: Sequence[str], digest: str | None, what: str, see: str) -> str:

@@ -7,11 +7,13 @@ import msgspec
 
 from agents.files import text_of
 from pipeline.money import amount
+from pipeline.sentences import because, short
+from pipeline.wording import Language, Words, decided, say
 from schemas.decision import Decision
 from schemas.erasure import Erasure
 from schemas.outcome import Outcome, OutcomeData
 from schemas.segment import SegmentChange, SegmentData
-from schemas.trigger import Gate, RecallData, Trigger
+from schemas.trigger import Trigger
 
 _trigger = msgspec.json.Decoder(Trigger).decode
 _decision = msgspec.json.Decoder(Decision).decode
@@ -19,57 +21,25 @@ _outcome = msgspec.json.Decoder(Outcome).decode
 _erasure = msgspec.json.Decoder(Erasure).decode
 _segment = msgspec.json.Decoder(SegmentChange).decode
 
-_SAID = {
-    "silence_days": "silent for {value} days (the rule's limit is {threshold})",
-    "p_alive": "P(alive) {value}, below {threshold}",
-    "risk": "risk {value}, {threshold} or more",
-    "age_days": "first seen {value} days ago (the rule's limit is {threshold})",
-    "segment": "entered {value}",
-}
-_CONDITIONS = ("p_alive", "risk", "age_days", "segment", "silence_days")
-"""By which a rule can be due; a silence is told of some of the others, too."""
+_SENT = Words("{why}; until {until}", "{why}；有效期至 {until}")
+_DECIDED = Words("{what}; due: {why}", "{what}；到期原因：{why}")
 
 
-def because(data: RecallData) -> str:
-    """What made the rule due: `silent for 30 days (the rule's limit is 30)`."""
-    found = {gate.feature: gate for gate in data.explain}
-    named = next((feature for feature in _CONDITIONS if feature in found), None)
-    if named is None:
-        return "due"
-    silence = found.get("silence_days")
-    days = f", silent for {_short(silence.value)} days" if silence and named in {"p_alive", "risk"} else ""
-    return _said(found[named]) + days
-
-
-def _said(gate: Gate) -> str:
-    if gate.feature == "p_alive" and _short(gate.value) == _short(gate.threshold):
-        return f"P(alive) just below {_short(gate.threshold)}"
-    return _SAID[gate.feature].format(value=_short(gate.value), threshold=_short(gate.threshold))
-
-
-def _short(value: float | str | None) -> str:
-    """A number as a person would say it: 48.197 -> 48.2, 0.6499 -> 0.65."""
-    if not isinstance(value, float | int):
-        return str(value)
-    return f"{round(value, 1 if abs(value) >= 1 else 2):g}"
-
-
-def describe(topic: str, record: Any) -> str:
-    """The line of a record of an output topic (its short name), without the user's content."""
+def describe(topic: str, record: Any, language: Language = "en") -> str:
+    """The line of a record of an output topic (its short name), without the user's content; why something was sent or
+    decided is said in the language.
+    """
     if topic == "triggers":
         trigger = _trigger(record.value)
         data = trigger.data
-        return (
-            f"{_minute(trigger.time)}  {trigger.subject}  {data.rule_id}: {data.channel} {data.template_id}: "
-            f"{because(data)}; until {_minute(data.expires_at)}"
-        )
+        why = say(_SENT, language, why=because(data.explain, language), until=_minute(data.expires_at))
+        return f"{_minute(trigger.time)}  {trigger.subject}  {data.rule_id}: {data.channel} {data.template_id}: {why}"
     if topic == "decisions":
         decision = _decision(record.value)
-        why = ", ".join(decision.data.reasons)
-        return (
-            f"{_minute(decision.time)}  {decision.subject}  {decision.data.rule_id}: {decision.data.decision}"
-            f"{f' ({why})' if why else ''}: {because(decision.data)}"
-        )
+        taken = decision.data
+        said = decided(taken.decision, taken.reasons, language)
+        why = say(_DECIDED, language, what=said, why=because(taken.explain, language))
+        return f"{_minute(decision.time)}  {decision.subject}  {taken.rule_id}: {why}"
     if topic == "outcomes":
         outcome = _outcome(record.value)
         what = outcome.data
@@ -93,7 +63,7 @@ def describe(topic: str, record: Any) -> str:
 def _tested(change: SegmentData) -> str:
     """The comparisons: those that hold of an entering, those that don't of a leaving."""
     wanted = change.change == "enter"
-    tests = [f"{g.feature} {_short(g.value)} ({g.threshold})" for g in change.explain if g.passed == wanted]
+    tests = [f"{g.feature} {short(g.value)} ({g.threshold})" for g in change.explain if g.passed == wanted]
     return f": {', '.join(tests)}" if tests else ""
 
 

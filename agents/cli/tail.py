@@ -8,11 +8,12 @@ from typing import Any, Final
 import click
 import msgspec
 
-from agents.cli.base import as_json, emit, run, settings_of
+from agents.cli.base import as_json, emit, language, run, settings_of
 from agents.cli.lines import describe, document
 from agents.kafka.connection import client_options
 from agents.kafka.read import open_logs
 from agents.settings import Settings
+from pipeline.wording import Language
 from schemas.codec import DECODE_ERRORS
 from schemas.topics import OUTPUTS
 
@@ -23,18 +24,19 @@ _PULSE: Final = 0.3  # s
 @click.argument("topic", type=click.Choice([topic.name for topic in OUTPUTS]))
 @click.option("-n", "last", type=click.IntRange(0), default=10, show_default=True, help="So many of the last records.")
 @click.option("-f", "--follow", is_flag=True, help="Then go on with those that come, until Ctrl-C.")
+@language
 @as_json
 @click.pass_context
-def tail(ctx: click.Context, *, topic: str, last: int, follow: bool, as_json: bool) -> None:
+def tail(ctx: click.Context, *, topic: str, last: int, follow: bool, lang: Language | None, as_json: bool) -> None:
     """Show committed records of TOPIC, one line each with its reason, in the order in which they were appended."""
-    settings = settings_of(ctx)
+    settings = settings_of(ctx, lang=lang)
 
     async def show() -> None:
         async for record in _records(settings, topic, last, follow=follow):
             if as_json:
                 emit(_document(topic, record))
             else:
-                click.echo(_line(topic, record))
+                click.echo(_line(topic, record, settings.lang))
 
     with suppress(KeyboardInterrupt):  # how following ends
         run(settings, show())
@@ -71,9 +73,9 @@ def _enough(found: list[Any], begin: dict[int, int], starts: dict[int, int], las
     return all(reached[number] or begin[number] == starts[number] for number in begin)
 
 
-def _line(topic: str, record: Any) -> str:
+def _line(topic: str, record: Any, language: Language) -> str:
     try:
-        return describe(topic, record)
+        return describe(topic, record, language)
     except DECODE_ERRORS:
         return f"partition {record.partition}, offset {record.offset}: no {topic[:-1]} that this release can read"
 

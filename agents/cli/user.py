@@ -4,28 +4,33 @@ from typing import Any
 
 import click
 
-from agents.cli.base import as_json, emit, settings_of
+from agents.cli.base import as_json, emit, language, settings_of
 from agents.cli.views_base import as_of, from_kafka, minute, sight_of
 from agents.looks import user_look
+from pipeline.wording import Language, decided
 
 
 @click.command()
 @click.argument("user", metavar="ID")
 @as_of
 @from_kafka
+@language
 @as_json
 @click.pass_context
-def user(ctx: click.Context, *, user: str, as_of: int | None, from_kafka: bool, as_json: bool) -> None:
+def user(
+    ctx: click.Context, *, user: str, as_of: int | None, from_kafka: bool, lang: Language | None, as_json: bool
+) -> None:
     """Show the user ID: activity, risk, channel, episode, what falls due next, and the last decisions."""
-    look = user_look(sight_of(settings_of(ctx), user, kafka=from_kafka), as_of)
+    settings = settings_of(ctx, lang="en" if as_json else lang)
+    look = user_look(sight_of(settings, user, kafka=from_kafka), as_of, settings.lang)
     if as_json:
         emit(look)
         return
-    for name, value in _lines(look):
+    for name, value in _lines(look, settings.lang):
         click.echo(f"{name:13} {value}")
 
 
-def _lines(look: dict[str, Any]) -> list[tuple[str, str]]:
+def _lines(look: dict[str, Any], language: Language) -> list[tuple[str, str]]:
     row, why = look["state"], look["why"]
     lines = [("user", f"{look['user']}  ({row['kind']}, {row['lifecycle']} since {minute(row['lifecycle_since'])})")]
     if activity := row["activity"]:
@@ -55,6 +60,6 @@ def _lines(look: dict[str, Any]) -> list[tuple[str, str]]:
     lines.append(("why", why["summary"]))
     for decision in look["decisions"]:
         data = decision["data"]
-        reasons = f" ({', '.join(data['reasons'])})" if data["reasons"] else ""
-        lines.append(("decided", f"{minute(decision['time'])}  {data['rule_id']}: {data['decision']}{reasons}"))
+        what = decided(data["decision"], data["reasons"], language)
+        lines.append(("decided", f"{minute(decision['time'])}  {data['rule_id']}: {what}"))
     return lines

@@ -14,8 +14,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from agents.cli.lines import because
 from agents.demo.staff import Member
+from pipeline.sentences import because
 from schemas.trigger import RecallData, Trigger
 
 COLORS: Final = {"new": "cyan", "active": "green", "at_risk": "yellow", "dormant": "red", "returned": "magenta"}
@@ -96,8 +96,8 @@ def _reason(data: RecallData) -> str:
     """Why, and how sure: in a line short enough for 100 columns."""
     for gate in data.explain:
         if gate.feature == "active_days":
-            return f"{because(data)}; came on {gate.value} days"
-    why = because(data).partition(" (")[0]
+            return f"{because(data.explain)}; came on {gate.value} days"
+    why = because(data.explain).partition(" (")[0]
     return why + (f"; P(back) {1 - data.risk.p:.2f}" if data.risk else "")
 
 

@@ -52,7 +52,9 @@ def noted(rekindle: Rekindle) -> set[str]:
     }
 
 
-def test_a_model_and_a_lease_from_publishing_to_the_report(rekindle: Rekindle, tmp_path: Path) -> None:
+def test_a_model_and_a_lease_from_publishing_to_the_report(
+    rekindle: Rekindle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first, second, broken = (tmp_path / name for name in ("first.json", "second.json", "broken.json"))
     first.write_bytes(MODEL.to_json())
     second.write_bytes(Recency(2 * DAY, 0.0, 0.0, 0.1).to_json())
@@ -98,6 +100,12 @@ def test_a_model_and_a_lease_from_publishing_to_the_report(rekindle: Rekindle, t
         said = rekindle("explain", "user", user, "--kafka").stdout
         assert f"by {published['model'][:12]}\n  silent for " in said
         assert "raises the risk (+" in said
+        monkeypatch.setenv("REKINDLE_LANG", "zh")
+        assert "：提高风险（+" in rekindle("explain", "user", user, "--kafka").stdout
+        assert "提高风险" not in rekindle("explain", "user", user, "--kafka", "--json").stdout
+        assert "这段沉默期内不再有到期事项" in rekindle("user", user, "--kafka").stdout
+        assert "raises the risk (+" in rekindle("explain", "user", user, "--kafka", "--lang", "en").stdout
+        monkeypatch.delenv("REKINDLE_LANG")
         assert published["model"][:12] in rekindle("user", user, "--kafka").stdout
         assert rekindle.json("perks", "lease")["published"]  # to the slots that have used up theirs
         rekindle("model", "retire")

@@ -148,7 +148,7 @@ def test_a_deployment_from_its_topics_to_its_triggers(rekindle: Rekindle, tmp_pa
         triggers = [json.loads(line) for line in rekindle("tail", "triggers", "-n", "3", "--json").stdout.splitlines()]
         assert len(triggers) == 3
         assert all(t["data"]["rule_id"] == "silent-14d" for t in triggers)
-        assert "silent-14d: send: silent for 14 days" in rekindle("tail", "decisions").stdout
+        assert "silent-14d: send; due: silent for 14 days" in rekindle("tail", "decisions").stdout
         rekindle.say(tick(30))
         findings = rekindle.agrees()
         assert findings["ok"], findings["details"]
@@ -237,7 +237,12 @@ def test_an_operator_pauses_holds_and_skips(rekindle: Rekindle) -> None:
         findings = rekindle.agrees()
         assert findings["ok"], findings["details"]
         assert rekindle("tail", "triggers").stdout == ""
-        assert "suppressed (paused)" in rekindle("tail", "decisions").stdout
+        codes = rekindle("tail", "decisions", "-n", "1", "--json").stdout
+        assert '"decision":"suppressed","reasons":["paused"]' in codes
+        assert "suppressed: sending is paused (rekindle resume); due: " in rekindle("tail", "decisions").stdout
+        assert (
+            "不发送：发送已暂停（rekindle resume）；到期原因：" in rekindle("tail", "decisions", "--lang", "zh").stdout
+        )
         assert "skipped: the core stopped on it" in rekindle("tail", "deadletters").stdout
         rekindle("resume")
         rekindle("hold")

@@ -20,6 +20,7 @@ from agents.exits import Exit, Refusal
 from agents.files import bytes_of, text_of
 from pipeline.policy import DEFAULT
 from pipeline.records import LogRecord
+from pipeline.wording import Language
 from tests.builders import POLICY, at, event, fold, history, order, ticks
 
 SOUND = """\
@@ -137,12 +138,14 @@ def test_each_output_is_one_line_with_its_reason() -> None:
     records = history(event(at(0, 0, 5)), event(at(0, 0, 6), key=b"other"), ticks(at(0, 6), at(45), 6 * 3_600_000))
     outputs = fold(records).outputs
 
-    def line(topic: str) -> str:
+    def line(topic: str, language: Language = "en") -> str:
         record = outputs[topic][0]
-        return describe(topic, LogRecord(0, at(1), record.key, record.value, record.headers))
+        return describe(topic, LogRecord(0, at(1), record.key, record.value, record.headers), language)
 
     assert "ann  silent: email come-back: silent for 30 days (the rule's limit is 30); until " in line("triggers")
-    assert "ann  silent: send: silent for 30 days" in line("decisions")
+    assert line("decisions").endswith("ann  silent: send; due: silent for 30 days (the rule's limit is 30)")
+    assert "ann  silent: email come-back: 已沉默 30 天（规则的期限为 30 天）；有效期至 2024-" in line("triggers", "zh")
+    assert line("decisions", "zh").endswith("ann  silent: 发送；到期原因：已沉默 30 天（规则的期限为 30 天）")
     assert line("outcomes").endswith("ann  silent treatment: not recalled")
     assert "key_mismatch: the key is not" in line("deadletters")
     buying = POLICY.replace("{within: 7d}", "{event: Order Completed, within: 7d}")

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from pipeline.explain import context_of, explain
@@ -9,6 +10,7 @@ from pipeline.outlook import Outlook
 from pipeline.risk import Recency
 from pipeline.sentences import sentence
 from pipeline.units import DAY
+from pipeline.wording import Language
 from schemas.trigger import Gate
 from tests.builders import (
     POLICY,
@@ -32,12 +34,16 @@ TWO = (
 
 
 def outlook(
-    *entries: Entry | list[Entry], policy: str = POLICY, as_of: int | None = None, user: str = "ann"
+    *entries: Entry | list[Entry],
+    policy: str = POLICY,
+    as_of: int | None = None,
+    user: str = "ann",
+    language: Language = "en",
 ) -> Outlook:
     folded = fold(history(*entries, policy=policy), policy)
     partition = folded.partition
     context = context_of(partition.position, partition.guard, partition.policy, "default")
-    return explain(user, folded.users[user], context, as_of, held=partition.guard.held)
+    return explain(user, folded.users[user], context, as_of, held=partition.guard.held, language=language)
 
 
 def words(found: list[Any]) -> list[str]:
@@ -80,7 +86,7 @@ def test_what_stands_in_the_way_is_said(more: list[Entry], said: list[str]) -> N
     assert found.fires_at is None
     assert found.rules[0].foretold == "suppressed"
     assert found.rules[0].why_not == said
-    assert found.summary == f"if silence goes on, silent decides suppressed: {said[0]}"
+    assert found.summary == f"if silence goes on, silent decides: suppressed: {said[0]}"
 
 
 def test_one_day_tells_too_little_about_a_habit() -> None:
@@ -95,7 +101,7 @@ def test_a_second_rule_finds_the_silence_taken() -> None:
         [entry for day in range(5) for entry in (tick(at(day)), event(at(day)))], ticks(at(5), at(6)), policy=TWO
     )
     taken = [rule for rule in found.rules if rule.foretold == "episode_taken"]
-    assert [rule.why_not[0] for rule in taken] == ["another rule has this silence: one trigger per episode"]
+    assert [rule.why_not[0] for rule in taken] == ["another rule has this silence (one trigger per episode)"]
 
 
 def test_after_the_trigger_nothing_more_is_due_and_after_a_return_the_cooldown_counts() -> None:
@@ -112,18 +118,29 @@ def test_after_the_trigger_nothing_more_is_due_and_after_a_return_the_cooldown_c
 
 def test_shadow_and_holdout_and_hold_are_said() -> None:
     shadow = outlook(event(at(0)), ticks(at(1), at(2)), policy=POLICY.replace("mode: live", "mode: shadow"))
-    assert shadow.rules[0].why_not == ["the rule is in shadow: decisions are written, nothing is sent"]
+    assert shadow.rules[0].why_not == ["the rule is in shadow (decisions are written, nothing is sent)"]
     nearly_all = POLICY.replace("holdout: 0", "holdout: 0.999999")
     held_out = outlook(event(at(0)), ticks(at(1), at(2)), policy=nearly_all)
     assert held_out.rules[0].foretold == "holdout"
-    assert held_out.rules[0].why_not == ["the user is in the rule's holdout: measured, not sent to"]
+    assert held_out.rules[0].why_not == ["in the rule's own holdout"]
     everybody = POLICY.replace("rules:", "holdout: 0.999999\nrules:")
     held_out = outlook(event(at(0)), ticks(at(1), at(2)), policy=everybody)
     assert held_out.summary == (
-        "if silence goes on, silent decides holdout: the user is in the holdout over all rules: measured, not sent to"
+        "if silence goes on, silent decides: held out (measured, not sent to): in the holdout over all rules"
     )
     held = outlook(event(at(0)), hold(), ticks(at(1), at(2)))
     assert held.summary == "the source is held: silence does not count until it is released"
+
+
+def test_in_chinese_the_same_is_said() -> None:
+    told = [event(at(0)), tick(at(1)), pause(), ticks(at(1), at(2))]
+    english, chinese = (outlook(*told, language=language) for language in ("en", "zh"))
+    assert chinese.summary == "若继续沉默，silent 的决策：不发送：发送已暂停（rekindle resume）"
+    assert chinese.rules[0].why_not == ["发送已暂停（rekindle resume）"]
+    assert words(chinese.rules[0].now)[0] == "仅沉默 1.96 天，规则要求 30 天"
+    for said in (english, chinese):
+        said.summary, said.rules = "", [msgspec.structs.replace(r, now=[], then=[], why_not=[]) for r in said.rules]
+    assert english == chinese
 
 
 def test_a_segment_that_will_be_entered_has_its_deadline() -> None:
@@ -227,6 +244,7 @@ def test_what_lies_before_the_model_is_not_due_by_it() -> None:
         (Gate("p_alive", 0.6487, 0.65, True), "P(alive) has just fallen below 0.65"),
         (Gate("p_alive", 0.6387, 0.65, True), "P(alive) is 0.64, the rule asks for less than 0.65"),
         (Gate("age_days", 1.5, 2.0, False), "only first seen 1.5 days ago, the rule asks for 2"),
+        (Gate("heard_of_later", "no", "yes", False), "heard_of_later: no"),
         (Gate("budget", 0, 10, False), "the perk's budget is spent, or nothing is leased (rekindle perks lease)"),
     ],
 )
