@@ -8,7 +8,7 @@ from typing import Final
 from agents.exits import Exit, Refusal
 from agents.history import Past
 from agents.replay import unreadable
-from pipeline.play import Play, Raw, history_span, play
+from pipeline.play import Raw, Step, history_span, play
 from pipeline.risk import Fitted
 from pipeline.risk.document import Events
 from pipeline.risk.picture import calibration, lift
@@ -65,10 +65,11 @@ def write(fitted: Fitted, events: Events, out: Path, report: Path | None) -> str
     return name
 
 
-def _counted(steps: Iterable[Play], folded: Callable[[int], None]) -> Iterator[Play]:
+def _counted(steps: Iterable[Step], folded: Callable[[int], None]) -> Iterator[Step]:
     count = 0
     for step in steps:
-        count += step.raw is not None
-        if step.raw is not None and count % _REPORT == 0:
-            folded(count)
+        if isinstance(step, Raw):
+            count += 1
+            if count % _REPORT == 0:
+                folded(count)
         yield step

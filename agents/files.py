@@ -7,18 +7,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Final, NamedTuple, cast
+from typing import IO, Final, cast
 
 from agents.exits import Exit, Refusal
 
 _GZIP: Final = b"\x1f\x8b"
-
-
-class Line(NamedTuple):
-    """A line that is not blank; numbers count from 1."""
-
-    number: int
-    text: bytes
 
 
 @contextmanager
@@ -37,8 +30,9 @@ def _opened(name: str) -> Iterator[IO[bytes]]:
             raw.close()
 
 
-def lines(name: str, edges: bytes = b" \t\r\n") -> Iterator[Line]:
-    """The lines of a file, without what of `edges` is at their ends; blank ones are passed over, but counted.
+def lines(name: str, edges: bytes = b" \t\r\n") -> Iterator[tuple[int, bytes]]:
+    """Number (from 1) and text of a file's lines, without what of `edges` is at their ends; blank ones are passed over,
+    but counted.
 
     Raises:
         Refusal: the file can't be read; the line says why.
@@ -49,7 +43,7 @@ def lines(name: str, edges: bytes = b" \t\r\n") -> Iterator[Line]:
         with _opened(name) as file:
             for number, text in enumerate(file, start=1):
                 if not text.isspace():
-                    yield Line(number, text.strip(edges))
+                    yield number, text.strip(edges)
     except (OSError, EOFError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise Refusal(Exit.USAGE, f"{shown}: {reason}" + (f" (after line {number})" if number else "")) from error

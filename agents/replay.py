@@ -10,7 +10,7 @@ import msgspec
 
 from pipeline.admission import Channels, Rejection, admit
 from pipeline.partition import Partition
-from pipeline.play import Play, Raw, in_order, play, read_raw, replay
+from pipeline.play import Raw, Step, in_order, play, read_raw, replay
 from pipeline.policy import DEFAULT
 from pipeline.records import LogRecord, Output
 
@@ -115,7 +115,7 @@ def run(
         for topic, messages in commit.outputs.items():
             if topic in outputs:
                 outputs[topic].extend(message.value for message in messages)
-            else:
+            elif topic == "deadletters":
                 refused.update((int(dict(message.headers)["offset"]), message) for message in messages)
         read = partition.position.counts.read
         if read - reported >= _REPORT:
@@ -131,11 +131,11 @@ def _order(document: bytes) -> tuple[str, str]:
     return envelope.time, envelope.id
 
 
-def _located(raws: Sequence[Raw], steps: Iterator[Play], refused: dict[int, Output]) -> list[Refused]:
+def _located(raws: Sequence[Raw], steps: Iterator[Step], refused: dict[int, Output]) -> list[Refused]:
     """Where in the input each refused event stood: the same object, since equal bytes may be refused once only."""
     if not refused:
         return []
-    wanted = {id(raw): refused[offset] for offset, (_, raw) in enumerate(steps) if offset in refused}
+    wanted = {id(step): refused[offset] for offset, step in enumerate(steps) if offset in refused}
     found = []
     for index, raw in enumerate(raws):
         message = wanted.get(id(raw))

@@ -1,7 +1,10 @@
 """Plays history: events in order of time, with the ticks, adoptions and the time domain that a live log would hold."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Final, NamedTuple
+from itertools import count, islice
+from typing import Final
+
+import msgspec
 
 from pipeline.admission import EARLIEST
 from pipeline.control import LATEST_TICK
@@ -16,12 +19,16 @@ _LONGEST_GAP: Final = 366 * DAY
 _BATCH: Final = 5_000
 
 
-class Raw(NamedTuple):
+class Raw(msgspec.Struct, frozen=True, gc=False):
     """An event as it was read: its bytes, its key (None: it names nobody) and its time in ms (None: it tells none)."""
 
     key: bytes | None
     value: bytes
     time: int | None
+
+
+Step = AnyControl | Raw
+"""One step of a play: a message for every partition, or an event for the partition of its key."""
 
 
 def read_raw(value: bytes) -> Raw:
@@ -36,12 +43,17 @@ def read_raw(value: bytes) -> Raw:
 
 def in_order(raws: Iterable[Raw]) -> list[Raw]:
     """Sorted by time, ties in their order; what tells no time goes with the event before it."""
-    timed: list[tuple[int, Raw]] = []
+    found = list(raws)
+    times: list[int] = []
     last = 0
-    for raw in raws:
-        last = raw.time if raw.time is not None else last
-        timed.append((last, raw))
-    return [raw for _, raw in sorted(timed, key=lambda pair: pair[0])]
+    ordered = True
+    for raw in found:
+        time = raw.time
+        if time is not None:
+            ordered = ordered and time >= last
+            last = time
+        times.append(last)
+    return found if ordered else [found[at] for at in sorted(range(len(found)), key=times.__getitem__)]
 
 
 def control_record(message: AnyControl, offset: int = 0, timestamp: int = 0) -> LogRecord:
@@ -50,11 +62,9 @@ def control_record(message: AnyControl, offset: int = 0, timestamp: int = 0) -> 
     return LogRecord(offset, timestamp, CONTROL_KEY, encode_json(message), control_headers(kind))
 
 
-class Play(NamedTuple):
-    """One step of a play: a message for every partition (`raw` None), or an event for the partition of its key."""
-
-    control: AnyControl | None
-    raw: Raw | None
+def as_record(step: Step, offset: int) -> LogRecord:
+    """A step as a record of a log of one partition."""
+    return LogRecord(offset, 0, step.key, step.value) if isinstance(step, Raw) else control_record(step, offset)
 
 
 def history_span(raws: Sequence[Raw]) -> tuple[int, int] | None:
@@ -62,12 +72,14 @@ def history_span(raws: Sequence[Raw]) -> tuple[int, int] | None:
     it is absurd, and must not make the player tick decades away. None if nothing tells a time that a tick may have.
     """
     latest = LATEST_TICK - _LONGEST_GAP
-    times = sorted(raw.time for raw in raws if raw.time is not None and EARLIEST <= raw.time < latest)
+    times = [time for raw in raws if (time := raw.time) is not None and EARLIEST <= time < latest]
     if not times:
         return None
-    runs = [[times[0], times[0], 0]]
-    if times[-1] - times[0] <= _LONGEST_GAP:
-        return times[0], times[-1]
+    start, end = min(times), max(times)
+    if end - start <= _LONGEST_GAP:
+        return start, end
+    times.sort()
+    runs = [[start, start, 0]]
     for time in times:
         if time - runs[-1][1] > _LONGEST_GAP:
             runs.append([time, time, 0])
@@ -77,50 +89,41 @@ def history_span(raws: Sequence[Raw]) -> tuple[int, int] | None:
     return start, end
 
 
-def play(raws: Sequence[Raw], policy: str | None, closing: int = HOUR, *, model: str | None = None) -> Iterator[Play]:
+def play(raws: Sequence[Raw], policy: str | None, closing: int = HOUR, *, model: str | None = None) -> Iterator[Step]:
     """The log of a history in the time domain `played`: its declaration, the adoption of `policy` and `model` (by their
     hashes), a tick for every hour of its span, and a closing one `closing` ms after its last event.
     """
-    yield Play(Domain("played"), None)
+    yield Domain("played")
     if policy is not None:
-        yield Play(Adopt(policy=policy), None)
+        yield Adopt(policy=policy)
     if model is not None:
-        yield Play(Adopt(model=model), None)
+        yield Adopt(model=model)
     span = history_span(raws)
     if span is None:
-        yield from (Play(None, raw) for raw in raws)
+        yield from raws
         return
     start, end = span
-    tick = start // PLAYED_TICK * PLAYED_TICK
-    yield Play(Tick(tick), None)
+    due = start // PLAYED_TICK * PLAYED_TICK
+    yield Tick(due)
+    due += PLAYED_TICK
     for raw in raws:
         time = raw.time
-        while time is not None and time <= end and tick + PLAYED_TICK <= time:
-            tick += PLAYED_TICK
-            yield Play(Tick(tick), None)
-        yield Play(None, raw)
+        if time is not None and time <= end:
+            while due <= time:
+                yield Tick(due)
+                due += PLAYED_TICK
+        yield raw
     close = end + closing
-    while tick + PLAYED_TICK < close:
-        tick += PLAYED_TICK
-        yield Play(Tick(tick), None)
-    yield Play(Tick(close), None)
+    while due < close:
+        yield Tick(due)
+        due += PLAYED_TICK
+    yield Tick(close)
 
 
-def replay(steps: Iterable[Play], partition: Partition) -> Iterator[Commit]:
+def replay(steps: Iterable[Step], partition: Partition) -> Iterator[Commit]:
     """Fold a play through one partition; what it commits, every few thousand records."""
-    batch: list[LogRecord] = []
-    for offset, (control, raw) in enumerate(steps):
-        if control is not None:
-            batch.append(control_record(control, offset))
-        elif raw is not None:
-            batch.append(LogRecord(offset, 0, raw.key, raw.value))
-        if len(batch) >= _BATCH:
-            yield from _fold(partition, batch)
-            batch = []
-    yield from _fold(partition, batch)
-
-
-def _fold(partition: Partition, batch: list[LogRecord]) -> Iterator[Commit]:
-    for _ in partition.fold(batch):
+    log = map(as_record, steps, count())
+    while batch := list(islice(log, _BATCH)):
+        for _ in partition.fold(batch):
+            yield partition.commit()
         yield partition.commit()
-    yield partition.commit()

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
+import msgspec
+
 Headers = Sequence[tuple[str, bytes]]
 
 
@@ -30,7 +32,7 @@ class Record(Protocol):
         """Name and bytes."""
 
 
-class LogRecord(NamedTuple):
+class LogRecord(msgspec.Struct, frozen=True, gc=False):
     """A record from a file, a dump or the player; `timestamp` is the append time in ms."""
 
     offset: int

@@ -8,7 +8,7 @@ import xxhash
 
 from pipeline.activity import Activity
 from pipeline.partition import Partition
-from pipeline.play import Play, control_record
+from pipeline.play import Step, as_record
 from pipeline.records import Commit, LogRecord
 from pipeline.risk.document import Events
 from pipeline.risk.model import Sample, silence_start
@@ -30,7 +30,7 @@ class Collected(NamedTuple):
     events: Events
 
 
-def collect(steps: Iterable[Play], partition: Partition, horizon: int, end: int, most: int = MOST) -> Collected:
+def collect(steps: Iterable[Step], partition: Partition, horizon: int, end: int, most: int = MOST) -> Collected:
     """All samples of a history whose horizon it holds, by time and user: a snapshot every sixth of the horizon.
 
     Times are effective: a horizon in which the source was dark ends later. Who was erased meanwhile is no sample.
@@ -73,25 +73,22 @@ def _labelled(at: int, then: dict[bytes, Activity], now: dict[bytes, Activity]) 
 
 
 def _snapshots(
-    steps: Iterable[Play], partition: Partition, every: int, end: int, refused: Counter[str]
+    steps: Iterable[Step], partition: Partition, every: int, end: int, refused: Counter[str]
 ) -> Iterator[int]:
     """Fold the steps, and stop at every snapshot's time (ms, effective); counts what is refused by its reason."""
     batch: list[LogRecord] = []
     due = None
-    for offset, (control, raw) in enumerate(steps):
-        if isinstance(control, Tick) and control.time is not None:
+    for offset, step in enumerate(steps):
+        if isinstance(step, Tick) and step.time is not None:
             _fold(partition, batch, refused)
             batch = []
-            now = control.time - partition.guard.dark * HOUR
+            now = step.time - partition.guard.dark * HOUR
             if due is None:
                 due = now + (end // HOUR * HOUR - now) % every
             while due <= now:
                 yield due
                 due += every
-        if control is not None:
-            batch.append(control_record(control, offset))
-        elif raw is not None:
-            batch.append(LogRecord(offset, 0, raw.key, raw.value))
+        batch.append(as_record(step, offset))
         if len(batch) >= _BATCH:
             _fold(partition, batch, refused)
             batch = []

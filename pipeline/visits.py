@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from pipeline.lifecycle import STAGES
 from pipeline.partition import Partition
-from pipeline.play import Play, control_record
+from pipeline.play import Raw, Step, as_record
 from pipeline.records import LogRecord
 from pipeline.state import UserState, decode_row
 from pipeline.units import DAY
@@ -53,23 +53,21 @@ class Visits:
         self.dark = 0
         self._same: dict[frozenset[Factor], frozenset[Factor]] = {}  # most days are alike: one object for all of them
 
-    def collect(self, steps: Iterable[Play], partition: Partition) -> Iterator[int]:
+    def collect(self, steps: Iterable[Step], partition: Partition) -> Iterator[int]:
         """Fold a play through one partition; yields now and then how many events that were. Raises CoreError."""
         records: list[LogRecord] = []
         seen: dict[bytes, set[Factor]] = {}
         events = 0
-        for offset, (control, raw) in enumerate(steps):
-            time = raw.time if raw is not None else control.time if isinstance(control, Tick) else None
+        for offset, step in enumerate(steps):
+            time = step.time if isinstance(step, (Raw, Tick)) else None
             if time is not None and time // DAY > self.end:
                 self._close(partition, records, seen)
                 records, seen = [], {}
                 self.end = time // DAY
-            if control is not None:
-                records.append(control_record(control, offset))
-            elif raw is not None:
-                records.append(LogRecord(offset, 0, raw.key, raw.value))
-                if raw.key is not None and (factor := read_factor(raw.value)) is not None:
-                    seen.setdefault(raw.key, set()).add(factor)
+            records.append(as_record(step, offset))
+            if isinstance(step, Raw):
+                if step.key is not None and (factor := read_factor(step.value)) is not None:
+                    seen.setdefault(step.key, set()).add(factor)
                 events += 1
                 if events % _REPORT == 0:
                     yield events

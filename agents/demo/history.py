@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 import xxhash
+from msgspec import structs
 
 from agents.exits import Exit, Refusal
 from agents.process import spawn_bound
@@ -90,7 +91,7 @@ def events(purchases: list[Purchase]) -> list[Raw]:
         raws.append(raw)
         # Evenly spread, and none of the first day's: a client that timed out and tried again.
         if purchase.line % (PURCHASES // REPEATED) == 7 and len(raws) // (PURCHASES // REPEATED) < REPEATED:
-            raws.append(raw._replace(time=(raw.time or 0) + MINUTE))
+            raws.append(structs.replace(raw, time=(raw.time or 0) + MINUTE))
     return in_order([*raws, *_broken(raws)])
 
 
@@ -139,10 +140,12 @@ def _broken(raws: list[Raw]) -> list[Raw]:
 
     cut, nobody, refund, other = at(0.2), at(0.4), at(0.6), at(0.8)
     return [
-        cut._replace(value=cut.value[: len(cut.value) // 2]),
+        structs.replace(cut, value=cut.value[: len(cut.value) // 2]),
         Raw(b"null", nobody.value.replace(nobody.key or b"", b"null").replace(b'"cdnow-', b'"null-'), nobody.time),
-        refund._replace(value=refund.value.replace(b'"revenue":', b'"revenue":-').replace(b'"cdnow-', b'"refund-')),
-        other._replace(key=b"customer-0000", value=other.value.replace(b'"cdnow-', b'"other-')),
+        structs.replace(
+            refund, value=refund.value.replace(b'"revenue":', b'"revenue":-').replace(b'"cdnow-', b'"refund-')
+        ),
+        structs.replace(other, key=b"customer-0000", value=other.value.replace(b'"cdnow-', b'"other-')),
     ]
 
 

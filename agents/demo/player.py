@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaProducer
 
 from agents.kafka.connection import client_options
 from agents.settings import Settings
-from pipeline.play import Play, Raw, control_record, history_span, play
+from pipeline.play import Raw, Step, control_record, history_span, play
 from schemas.control import Domain, Tick
 from schemas.partitioner import partition_of
 from schemas.topics import USERS
@@ -58,9 +58,9 @@ class Player:
         began = monotonic()
         logs: list[list[Message]] = [[] for _ in range(self._count)]
         for step in play(self._raws, None):
-            if isinstance(step.control, Domain):
+            if isinstance(step, Domain):
                 continue
-            time = step.control.time if isinstance(step.control, Tick) else step.raw.time if step.raw else None
+            time = step.time if isinstance(step, (Raw, Tick)) else None
             ahead = (time or self.now) - self.start - (monotonic() - began) * speed
             if ahead > 0 and any(logs):
                 await self._append(logs)
@@ -72,13 +72,13 @@ class Player:
         await self._append(logs)
         played()
 
-    def _add(self, step: Play, logs: list[list[Message]]) -> None:
-        if step.control is not None:
-            for log, message in zip(logs, [self._to_all(step.control)] * self._count, strict=True):
+    def _add(self, step: Step, logs: list[list[Message]]) -> None:
+        if isinstance(step, Raw):
+            key = step.key or b""
+            logs[partition_of(key, self._count)].append((key, step.value, []))
+        else:
+            for log, message in zip(logs, [self._to_all(step)] * self._count, strict=True):
                 log.extend(message)
-        elif step.raw is not None:
-            key = step.raw.key or b""
-            logs[partition_of(key, self._count)].append((key, step.raw.value, []))
 
     def _to_all(self, control: Any) -> list[Message]:
         record = control_record(control)

@@ -28,8 +28,8 @@ CHURN: Final = (
     _sample(
         "dark time is no horizon",
         _SNAPSHOTS,
-        "now = control.time - partition.guard.dark * HOUR",
-        "now = control.time",
+        "now = step.time - partition.guard.dark * HOUR",
+        "now = step.time",
         "dark_hours_are_no_silence",
     ),
     _sample(

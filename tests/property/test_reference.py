@@ -1,11 +1,12 @@
 """The naive reference agrees with the core."""
 
+from itertools import count
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 
-from pipeline.play import control_record, play
+from pipeline.play import as_record, play
 from pipeline.records import LogRecord
 from tests.builders import digest, registry
 from tests.property.histories import cdnow, needs_cdnow
@@ -24,10 +25,5 @@ def test_the_core_and_the_naive_reference_agree_on_random_logs(records: list[Log
 def test_they_agree_on_a_real_purchase_history(policy: str) -> None:
     default = Path(__file__).parents[2] / "deploy" / "policy.yaml"
     text = default.read_text().replace("mode: shadow", "mode: live") if policy == "default" else CALM
-    records = [
-        control_record(step.control, offset)
-        if step.control is not None
-        else LogRecord(offset, 0, step.raw.key if step.raw else None, step.raw.value if step.raw else None)
-        for offset, step in enumerate(play(cdnow(most=600), digest(text)))
-    ]
+    records = list(map(as_record, play(cdnow(most=600), digest(text)), count()))
     check(records, registry(text))

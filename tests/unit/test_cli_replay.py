@@ -99,6 +99,15 @@ def test_order_of_lines_packing_and_stdin_make_no_difference(tmp_path: Path) -> 
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
 
 
+def test_a_history_may_hold_an_erasure(tmp_path: Path) -> None:
+    path = write(tmp_path, [event("u1", 0, 1), event("u2", 1, 2), event("u1", 2, 3, type="delete", event=None)])
+    result = replay(tmp_path, "out", path, "--json")
+    assert result.exit_code == 0, result.output
+    assert (json.loads(result.stdout)["applied"], json.loads(result.stdout)["rejected"]) == (3, 0)
+    assert [json.loads(line)["user"] for line in (tmp_path / "out" / "users.jsonl").open()] == ["u2"]
+    assert (tmp_path / "out" / "deadletters.jsonl").read_bytes() == b""
+
+
 def test_as_is_keeps_the_order_so_that_late_events_are_late(tmp_path: Path) -> None:
     events = history()
     path = write(tmp_path, [*events[1:], events[0]])

@@ -13,7 +13,7 @@ from agents.cli import main
 from agents.replay import read_line
 from pipeline.activity import Activity
 from pipeline.partition import Partition
-from pipeline.play import Play, Raw, in_order, play
+from pipeline.play import Raw, in_order, play
 from pipeline.reports.reasons import LEAST, Pair, Reasons, Window, _windows, half_of, reasons, search
 from pipeline.state import Groups, UserState
 from pipeline.units import DAY
@@ -199,10 +199,10 @@ def test_a_window_holds_three_days_of_the_dormant_span() -> None:
 
 def test_while_the_source_is_down_nobody_leaves() -> None:
     raw = read_line(event(at(0), "ann").value or b"")
-    first, *hours = [Play(Tick(at(0, hour)), None) for hour in range(33 * 24)]
-    for held, left in ([], 1), ([Play(Hold(), None)], 0):
+    first, *hours = [Tick(at(0, hour)) for hour in range(33 * 24)]
+    for held, left in ([], 1), ([Hold()], 0):
         visits = Visits()
-        steps = [Play(Domain("played"), None), first, Play(None, raw), *held, *hours]
+        steps = [Domain("played"), first, raw, *held, *hours]
         for _ in visits.collect(steps, Partition(0, 1, {})):
             pass
         assert reasons(visits, DORMANT).left == left
