@@ -6,6 +6,7 @@ worker's, as if silence went on and the source spoke. So what is foretold is wha
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from operator import itemgetter
 from typing import Final
 
 import msgspec
@@ -17,7 +18,7 @@ from pipeline.gates import judge, p_alive
 from pipeline.guard import Guard
 from pipeline.happening import Deadline
 from pipeline.lifecycle import STAGES
-from pipeline.outlook import Outlook, Risk, RuleOutlook, Status, Upcoming
+from pipeline.outlook import GroupChange, Outlook, Risk, RuleOutlook, Status, Upcoming
 from pipeline.policy import Policy, RiskAbove, Rule
 from pipeline.position import Position
 from pipeline.recall import risk_of, rule_deadlines, spread_out, waiting
@@ -25,17 +26,18 @@ from pipeline.risk import ChurnModel
 from pipeline.risk.model import silence_start
 from pipeline.risk.words import effect, strongest
 from pipeline.sentences import Sentence, sentence
-from pipeline.silence import next_wake
+from pipeline.silence import earliest_wake, next_wake
 from pipeline.state import UserState, decode_row, encode_row
 from pipeline.units import DAY, HOUR
 from pipeline.user import step
 from pipeline.wording import OUTLOOKS, REASONS, VERDICTS, Language, stated, words
 from schemas.codec import rfc3339
 from schemas.decision import Decision
+from schemas.segment import SegmentChange
 from schemas.trigger import Gate
 
-_FORESEEN: Final = 64
-"""Wake-ups that are looked at: two for the lifecycle, one for each rule and its goal window."""
+_FORESEEN: Final = 256
+"""Wake-ups that are looked at: two for the lifecycle, one for each rule and its goal window, a few for each group."""
 
 
 def context_of(
@@ -68,17 +70,21 @@ def context_of(
     )
 
 
-def foresee(user: str, state: UserState, context: Context) -> Iterator[Decision]:
-    """The decisions to come, in their order, if silence goes on, the source speaks and nothing is published."""
+def foresee(user: str, state: UserState, context: Context) -> Iterator[Decision | SegmentChange]:
+    """The decisions, and the changes of segments and tiers, to come, in their order, if silence goes on, the source
+    speaks and nothing is published.
+    """
     copy, context = decode_row(encode_row(state)), msgspec.structs.replace(context)
     for _ in range(_FORESEEN):
         hour = next_wake(user, copy, context)
+        if copy.epoch != context.epoch:  # nobody has looked since an adoption: as a worker, at the first bound
+            hour = min(hour, max(earliest_wake(copy, context), context.next_hour))
         if hour >= NEVER:
             return
         context.next_hour = hour + 1
         context.clock = max(context.clock, (hour + 1) * HOUR)
         transition = step(copy, Deadline(user, (hour + 1) * HOUR), context)
-        yield from (message for message in transition.outputs if isinstance(message, Decision))
+        yield from (message for message in transition.outputs if isinstance(message, Decision | SegmentChange))
         if transition.state is None:
             return
         copy = transition.state
@@ -105,9 +111,12 @@ def explain(
     """
     moment = context.clock if as_of is None else as_of
     foretold: dict[str, Decision] = {}
-    if state.known and state.activity.days:
-        for decision in foresee(user, state, context):
-            foretold.setdefault(decision.data.rule_id, decision)
+    changes: list[GroupChange] = []
+    for message in foresee(user, state, context) if state.known and state.activity.days else ():
+        if isinstance(message, Decision):
+            foretold.setdefault(message.data.rule_id, message)
+        else:
+            changes.append(GroupChange(message.time, message.data.change, message.data.kind, message.data.segment))
     due = {found.rule.id: found for found in _deadlines(user, state, context)}
     applying = context.policy.rules if state.known and state.activity.days else ()
     rules = [
@@ -130,7 +139,8 @@ def explain(
         lifecycle=STAGES[state.stage],
         silent_days=None if silent is None else round(silent, 3),
         risk=_risk(state, context, moment, language),
-        next=_next(user, state, context),
+        next=_next(user, state, context, changes),
+        changes=changes,
         fires_at=first.time if first else None,
         fires_rule=first.data.rule_id if first else None,
         source_held=held,
@@ -227,8 +237,10 @@ def _risk(state: UserState, context: Context, moment: int, language: Language) -
     return Risk(round(p_alive(state, at, context.policy), 4), told.p, told.horizon, told.model_version, why)
 
 
-def _next(user: str, state: UserState, context: Context) -> Upcoming | None:
-    """What falls due next, by its own time; what was put off since its hour was dark is due at once."""
+def _next(user: str, state: UserState, context: Context, changes: list[GroupChange]) -> Upcoming | None:
+    """What falls due next, by its own time, of equal ones in the core's order; what was put off since its hour was dark
+    is due at once.
+    """
     shift = context.dark * HOUR
     start = silence_start(state.activity) + shift
     found: list[tuple[int, str]] = []
@@ -242,11 +254,12 @@ def _next(user: str, state: UserState, context: Context) -> Upcoming | None:
             found.append((start + stages.at_risk, "at_risk"))
         if STAGES[state.stage] != "dormant":
             found.append((start + stages.dormant, "dormant"))
+        found += [(_ms(change.at), f"{change.change}s {change.kind} {change.name}") for change in changes]
         floor = max(state.decided, context.adopted)
         found += [(d.at + shift, f"rule {d.rule.id}") for d in _deadlines(user, state, context) if d.at >= floor]
     if not found:
         return None
-    at, what = min(found)
+    at, what = min(found, key=itemgetter(0))
     return Upcoming(rfc3339(at), what)
 
 

@@ -4,6 +4,7 @@ from typing import Literal
 
 import msgspec
 
+from pipeline.segments import Change, Kind
 from pipeline.sentences import Sentence
 from schemas.decision import Verdict
 
@@ -45,7 +46,8 @@ class Risk(msgspec.Struct):
 
 
 class Outlook(msgspec.Struct, kw_only=True):
-    """All of it. `next`: what falls due next, if silence goes on. `fires_at`: the first trigger that would be sent.
+    """All of it, if silence goes on. `next`: what falls due next. `changes`: segments and tiers that will be entered or
+    left, in their order. `fires_at`: the first trigger that would be sent.
 
     `source_held`: meanwhile silence does not count.
     """
@@ -56,6 +58,7 @@ class Outlook(msgspec.Struct, kw_only=True):
     silent_days: float | None
     risk: Risk | None
     next: "Upcoming | None"
+    changes: "list[GroupChange]"
     fires_at: str | None
     fires_rule: str | None
     source_held: bool
@@ -64,7 +67,18 @@ class Outlook(msgspec.Struct, kw_only=True):
 
 
 class Upcoming(msgspec.Struct):
-    """A deadline: `what` is `at_risk`, `dormant`, `rule <id>`, `goal window ends` or `expires` (of a visitor)."""
+    """A deadline: `what` is `at_risk`, `dormant`, `rule <id>`, `goal window ends`, `expires` (of a visitor), or such as
+    `enters segment <id>`, `leaves tier <id>`.
+    """
 
     at: str
     what: str
+
+
+class GroupChange(msgspec.Struct):
+    """A segment or tier `name` that will be entered or left at `at` (RFC 3339)."""
+
+    at: str
+    change: Change
+    kind: Kind
+    name: str

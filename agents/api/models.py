@@ -61,6 +61,15 @@ class Upcoming(BaseModel):
     what: str
 
 
+class GroupChange(BaseModel):
+    """A segment or tier that will be entered or left."""
+
+    at: str
+    change: str = Field(description="enter or leave")
+    kind: str = Field(description="segment or tier")
+    name: str
+
+
 class Why(BaseModel):
     """Why this user is recalled or not."""
 
@@ -70,6 +79,7 @@ class Why(BaseModel):
     silent_days: float | None
     risk: Risk | None
     next: Upcoming | None
+    changes: list[GroupChange] = Field(description="segments and tiers to be entered or left, if silence goes on")
     fires_at: str | None = Field(description="deadline of the next trigger, if silence goes on")
     fires_rule: str | None
     source_held: bool

@@ -20,7 +20,10 @@ from pipeline.wording import Language, decided
 def user(
     ctx: click.Context, *, user: str, as_of: int | None, from_kafka: bool, lang: Language | None, as_json: bool
 ) -> None:
-    """Show the user ID: activity, risk, channel, episode, what falls due next, and the last decisions."""
+    """Show the user ID: activity, risk, channel, segments and tier with what will change in them, episode, decisions.
+
+    `next` is what falls due next, if silence goes on.
+    """
     settings = settings_of(ctx, lang="en" if as_json else lang)
     look = user_look(sight_of(settings, user, kafka=from_kafka), as_of, settings.lang)
     if as_json:
@@ -55,6 +58,11 @@ def _lines(look: dict[str, Any], language: Language) -> list[tuple[str, str]]:
             lines.append(("contact", f"{recall['rule_id']}, {recall['arm']}, {minute(recall['decided_at'])}"))
         if look["episode"]:
             lines.append(("episode", f"since {minute(look['episode']['start'])}: it has its one trigger"))
+    inside = [f"tier {row['tier']}"] if row["tier"] else []
+    inside += [f"segment {each['segment']}" for each in row["segments"]]
+    if inside or why["changes"]:
+        lines.append(("groups", "; ".join(inside) or "none"))
+        lines += [("", f"{minute(c['at'])}  {c['change']}s {c['kind']} {c['name']}") for c in why["changes"]]
     if upcoming := look["next_deadline"]:
         lines.append(("next", f"{minute(upcoming['at'])}  {upcoming['what']}"))
     lines.append(("why", why["summary"]))

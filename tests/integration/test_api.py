@@ -30,7 +30,8 @@ from tests.waiting import PATIENCE
 
 CANARY = "canary/ä 7"
 IN_DINARS = POLICY.replace("salt: test", "salt: test\ncurrency: {reporting: KWD, rates: {USD: 0.3}}")
-RULES = IN_DINARS + "  - {id: tried, mode: shadow, when: {silence: 20d}, goal: {within: 7d}}\n"
+QUIET = "segments: [{id: quiet, where: {silence_days: {at_least: 10, below: 60}}}]\nrules:"
+RULES = IN_DINARS.replace("rules:", QUIET) + "  - {id: tried, mode: shadow, when: {silence: 20d}, goal: {within: 7d}}\n"
 TOKEN = "0123456789abcdef0123"
 
 
@@ -126,7 +127,10 @@ async def test_every_route_says_what_the_topics_hold(deployment: Deployment, tmp
         before = await asked.get(f"/users/{CANARY}")
         assert before["state"]["lifecycle"] == "new"
         assert before["state"]["journey"]["first_channel"] == "organic-search"
-        assert before["next_deadline"] == {"at": "2024-01-16T00:05:00.000Z", "what": "at_risk"}
+        assert before["next_deadline"] == {"at": "2024-01-12T00:05:00.000Z", "what": "enters segment quiet"}
+        enters, leaves = before["why"]["changes"]
+        assert enters == {"at": "2024-01-12T00:05:00.000Z", "change": "enter", "kind": "segment", "name": "quiet"}
+        assert (leaves["at"], leaves["change"]) == ("2024-03-02T00:05:00.000Z", "leave")
         assert before["why"]["fires_at"] == "2024-02-01T00:05:00.000Z"
         assert [rule["foretold"] for rule in before["why"]["rules"]] == ["send", "shadow"]
         assert before["episode"] is None
@@ -220,6 +224,7 @@ async def test_every_route_says_what_the_topics_hold(deployment: Deployment, tmp
 
         said = await rekindle(deployment, "user", CANARY)
         assert "dormant since 2024-02-01 00:05" in said
+        assert "groups        segment quiet\n              2024-03-02 00:05  leaves segment quiet\n" in said
         assert "silent: send" in said
         said = await rekindle(deployment, "explain", "user", CANARY)
         assert "it was decided, or passed over" in said

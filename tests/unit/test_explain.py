@@ -15,6 +15,7 @@ from schemas.trigger import Gate
 from tests.builders import (
     POLICY,
     Entry,
+    adopt,
     adopt_model,
     at,
     event,
@@ -22,7 +23,9 @@ from tests.builders import (
     history,
     hold,
     identify,
+    log,
     models,
+    order,
     pause,
     tick,
     ticks,
@@ -154,6 +157,49 @@ def test_a_segment_that_will_be_entered_has_its_deadline() -> None:
     entered = outlook(event(at(0)), ticks(at(1), at(20.5)), policy=policy)
     rule = next(rule for rule in entered.rules if rule.rule == "quiet-ones")
     assert words(rule.now)[:1] != ["not in quiet"]
+
+
+GROUPS = """tiers: [{id: gold, where: {value_90d: {at_least: 20}}}, {id: silver, where: {orders: {at_least: 1}}}]
+segments:
+  - {id: fresh, where: {age_days: {below: 3}}}
+  - {id: quiet, where: {silence_days: {at_least: 5, below: 9}}}
+  - {id: wavering, where: {p_alive: {below: 0.6}, tier: gold}}
+rules:"""
+
+
+def test_segments_and_tiers_to_be_entered_or_left_are_named_as_the_core_then_does() -> None:
+    policy = POLICY.replace("rules:", GROUPS)
+    records = history(event(at(0)), order(at(0, 1)), tick(at(1)), policy=policy)
+    folded = fold(records, policy)
+    said = len(folded.messages("segments"))
+    context = context_of(folded.partition.position, folded.partition.guard, folded.partition.policy, "default")
+    found = explain("ann", folded.users["ann"], context)
+    assert found.next is not None
+    assert (found.next.what, found.next.at) == ("leaves segment fresh", "2024-01-04T00:00:00.000Z")
+    folded.feed(log(ticks(at(1, 1), at(120)), start=len(records)))
+    came = [(m["time"], m["data"]) for m in folded.messages("segments")[said:]]
+    told = [(change.at, change.change, change.kind, change.name) for change in found.changes]
+    assert told == [(time, data["change"], data["kind"], data["segment"]) for time, data in came]
+    assert [change[1:] for change in told if change[3] != "wavering"] == [
+        ("leave", "segment", "fresh"),
+        ("enter", "segment", "quiet"),
+        ("leave", "segment", "quiet"),
+        ("leave", "tier", "gold"),
+        ("enter", "tier", "silver"),
+    ]
+    assert [change[1] for change in told if change[3] == "wavering"] == ["enter", "leave"]
+
+
+def test_what_a_new_policy_makes_of_a_user_is_told_before_anybody_has_looked() -> None:
+    policy = POLICY.replace("rules:", "segments: [{id: buyers, where: {orders: {at_least: 1}}}]\nrules:")
+    records = history(event(at(0)), order(at(0, 1)), ticks(at(1), at(100)), adopt(policy))  # nothing else is due
+    folded = fold(records, POLICY, policy)
+    context = context_of(folded.partition.position, folded.partition.guard, folded.partition.policy, "default")
+    found = explain("ann", folded.users["ann"], context)
+    folded.feed(log(ticks(at(101), at(102)), start=len(records)))
+    came = [(m["time"], m["data"]["change"], m["data"]["segment"]) for m in folded.messages("segments")]
+    assert [(change.at, change.change, change.name) for change in found.changes] == came
+    assert [name for _, _, name in came] == ["buyers"]
 
 
 def test_what_waits_says_for_what_and_until_when() -> None:
