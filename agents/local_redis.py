@@ -1,21 +1,19 @@
 """A real Redis on loopback for the local stack: one that is installed here, else the one that comes as a wheel."""
 
-import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from redis import Redis
 from redis.exceptions import RedisError
 
 from agents.exits import Exit, Refusal
+from agents.local_server import LocalServer
 from agents.process import free_port, spawn_bound
 
 _INSTALLED: Final = ("redis-server", "valkey-server")
@@ -39,9 +37,8 @@ def find_server() -> Path | None:
     return None
 
 
-class LocalRedis:
-    """One Redis on 127.0.0.1. A context manager; it keeps its port over `stop`, `kill` and `start`, and ends with this
-    process, however that ends.
+class LocalRedis(LocalServer):
+    """One Redis on 127.0.0.1. `stop` takes a snapshot first; after `kill`, what came behind its last one is gone.
 
     Args:
         data: folder of its snapshot and its log; made when missing.
@@ -50,28 +47,14 @@ class LocalRedis:
     """
 
     def __init__(self, data: Path, *, port: int = 0, settings: Sequence[str] = ()) -> None:
-        self.data = data.absolute()
-        self.log = self.data / "redis.log"
+        super().__init__("the local Redis", Exit.USAGE, data, "redis.log")
         self._port = port
         self._settings = tuple(settings)
-        self._process: subprocess.Popen[Any] | None = None
 
     @property
     def url(self) -> str:
         """Address for clients; known after the first start."""
         return f"redis://127.0.0.1:{self._port}/0"
-
-    @property
-    def pid(self) -> int:
-        """Process id of the running server."""
-        if self._process is None:
-            raise Refusal(Exit.USAGE, "the local Redis is not running")
-        return self._process.pid
-
-    @property
-    def running(self) -> bool:
-        """Whether the process lives."""
-        return self._process is not None and self._process.poll() is None
 
     def start(self, timeout: float = 20.0) -> Self:
         """Start it, and return when it answers. Does nothing if it runs.
@@ -106,40 +89,3 @@ class LocalRedis:
             return False
         finally:
             client.close()
-
-    def stop(self, timeout: float = 20.0) -> None:
-        """Shut it down in order, with a snapshot; by force after `timeout` seconds. Nothing if it is down."""
-        if self._process is not None:
-            self._process.send_signal(signal.SIGCONT)
-            self._process.terminate()
-            try:
-                self._process.wait(timeout)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-            self._process = None
-
-    def kill(self) -> None:
-        """SIGKILL: what came after its last snapshot is gone."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
-
-    def freeze(self) -> None:
-        """Suspend it: connections stay open and nothing answers."""
-        os.kill(self.pid, signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        """Let it go on."""
-        os.kill(self.pid, signal.SIGCONT)
-
-    def __enter__(self) -> Self:
-        """Start."""
-        return self.start()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop."""
-        self.stop()

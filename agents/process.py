@@ -75,6 +75,16 @@ def spawn_bound(
     )
 
 
+def end(process: subprocess.Popen[Any], timeout: float) -> None:
+    """SIGTERM; SIGKILL if it has not left after `timeout` seconds."""
+    process.terminate()
+    try:
+        process.wait(timeout)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
 def follow_parent(grace: float = 10.0) -> None:
     """End with `make`, should that be killed: the Makefile names itself in REKINDLE_PARENT. Without that, nothing.
 

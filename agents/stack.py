@@ -21,7 +21,7 @@ from agents.kafka.connection import client_options
 from agents.kafka.publish import history, publish_policy, read_registry
 from agents.local import LocalKafka, home
 from agents.local_redis import WITHOUT, LocalRedis, find_server
-from agents.process import follow_parent, free_port, spawn_bound
+from agents.process import end, follow_parent, free_port, spawn_bound
 from agents.settings import Settings, load_settings
 from pipeline.policy import parse
 from schemas.topics import DEMO_PARTITIONS
@@ -92,12 +92,7 @@ class Part:
         """SIGTERM; by force if it does not leave."""
         if self.process is None or self.code is not None:
             return
-        self.process.terminate()
-        try:
-            self.process.wait(_LEAVE)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        end(self.process, _LEAVE)
 
 
 class Stack:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import IO, Any, NamedTuple, TypeVar, get_args
@@ -141,14 +141,21 @@ language = click.option(
 )
 
 
-def earlier(published: Sequence[str], digest: str | None, what: str, see: str) -> str:
-    """The hash to go back to of those published, the latest last ("": none was used then): the one that begins with
-    `digest`, else the latest that is not the current. Raises Refusal: there is no single one; `rekindle <what> <see>`
-    lists them.
+def earlier(
+    registry: Mapping[str, bytes], published: Sequence[str], digest: str | None, what: str, see: str
+) -> tuple[str, bytes]:
+    """What to go back to, its hash and body, of those published, the latest last ("": none was used then): the one that
+    begins with `digest`, else the latest that is not the current. Raises Refusal: there is no single one (`rekindle
+    <what> <see>` lists them), or its body is lost.
     """
+    if not published:
+        raise Refusal(Exit.USAGE, f"no {what} was published yet: there is nothing to go back to")
     hashes = [name for name in dict.fromkeys(reversed(published)) if name]
     wanted = [h for h in hashes if (h.startswith(digest.lower()) if digest else h != published[-1])]
     if not wanted or (digest and len(wanted) > 1):
         reason = f"more than one begins with {digest}" if wanted else "there is no other"
         raise Refusal(Exit.USAGE, f"no single {what} to go back to: {reason}; see `rekindle {what} {see}`")
-    return wanted[0]
+    body = registry.get(f"{what}/{wanted[0]}")
+    if body is None:
+        raise Refusal(Exit.POLICY, f"the registry has lost the body of {wanted[0]}; publish its file instead")
+    return wanted[0], body

@@ -61,13 +61,8 @@ def rollback(ctx: click.Context, *, digest: str | None, as_json: bool) -> None:
     """Publish an earlier model again: that of HASH (its beginning is enough), else the one before the current."""
     settings = settings_of(ctx)
     registry = run(settings, read_registry(settings))
-    entries = model_history(registry)
-    if not entries:
-        raise Refusal(Exit.USAGE, "no model was published yet: there is nothing to go back to")
-    wanted = earlier([entry.model for entry in entries], digest, "model", "list")
-    body = registry.get(f"model/{wanted}")
-    if body is None:
-        raise Refusal(Exit.POLICY, f"the registry has lost the body of {wanted}; publish its file instead")
+    published = [entry.model for entry in model_history(registry)]
+    _, body = earlier(registry, published, digest, "model", "list")
     _publish(settings, body, as_json=as_json)
 
 

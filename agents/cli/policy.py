@@ -108,13 +108,7 @@ def rollback(ctx: click.Context, *, digest: str | None, as_json: bool) -> None:
     """Publish an earlier policy again: that of HASH (its beginning is enough), else the one before the current."""
     settings = settings_of(ctx)
     registry = run(settings, read_registry(settings))
-    entries = history(registry)
-    if not entries:
-        raise Refusal(Exit.USAGE, "nothing was published yet: there is nothing to go back to")
-    wanted = earlier([entry.policy for entry in entries], digest, "policy", "history")
-    body = registry.get(f"policy/{wanted}")
-    if body is None:
-        raise Refusal(Exit.POLICY, f"the registry has lost the body of {wanted}; publish its file instead")
+    wanted, body = earlier(registry, [entry.policy for entry in history(registry)], digest, "policy", "history")
     _publish(settings, body, parse(body, name=wanted[:12]), as_json=as_json)
 
 
