@@ -1,4 +1,4 @@
-"""Recognising a repeated messageId: a row keeps hash and hour of the last few, 12 bytes each, as they came."""
+"""Recognising a repeated messageId: a row keeps hash and hour of the last few, 10 bytes each, as they came."""
 
 from typing import Final
 
@@ -6,7 +6,8 @@ import xxhash
 
 WINDOW: Final = 48  # hours of clock
 SIZE: Final = 32
-_ENTRY: Final = 12  # 8 bytes of hash, 4 of hour
+_ENTRY: Final = 10  # 8 bytes of hash, 2 of hour: modulo 2^16, which is seven years
+_TURN: Final = 0xFFFF
 FULL: Final = _ENTRY * SIZE
 
 
@@ -27,8 +28,8 @@ def remember(seen: bytes, digest: bytes, hour: int) -> bytes:
     """`seen` and this digest, without what has left the window or the room."""
     if seen:
         start = _ENTRY if len(seen) >= FULL else 0
-        while start < len(seen) and int.from_bytes(seen[start + 8 : start + _ENTRY], "big") + WINDOW < hour:
+        while start < len(seen) and hour - int.from_bytes(seen[start + 8 : start + _ENTRY], "big") & _TURN > WINDOW:
             start += _ENTRY
         if start:
             seen = seen[start:]
-    return seen + digest + hour.to_bytes(4, "big")
+    return seen + digest + (hour & _TURN).to_bytes(2, "big")

@@ -75,7 +75,7 @@ class Partition:
         self._context = Context(DEFAULT, tenant, purse=purse, hourly=self.position.hourly, partitions=count)
         self._channels = Channels(DEFAULT)
         self._hot: dict[bytes, UserState | None] = {}  # rows changed since the last commit, decoded; None: gone
-        self._changed: dict[bytes, bytes | None] = {}  # the same, encoded
+        self._changed: list[tuple[bytes, bytes | None]] = []  # the same, encoded: records of the changelog
         self._outbox = Outbox(topic, number)
         self._moved = False
         self._guard_moved = False
@@ -220,8 +220,7 @@ class Partition:
         if self._failed is not None:
             raise self._failed
         self._store_hot()
-        changelog: list[tuple[bytes, bytes | None]] = [(b"u" + key, row) for key, row in self._changed.items()]
-        self._changed = {}
+        changelog, self._changed = self._changed, []
         for cell, value in self.cells.take():
             changelog.append((b"s" + cell, value))
         for name, mark in self.marks.take():
@@ -440,14 +439,20 @@ class Partition:
 
     def _due_hour(self, key: bytes) -> int:
         """When `key` is to be woken: by its row, or anew if that was set under another policy. NEVER if it is gone."""
-        row = self.rows.get(key)
-        if row is not None and key not in self._hot:
+        if key in self._hot:
+            state = self._hot[key]
+            if state is None:
+                return NEVER
+            hour, epoch = state.wake, state.epoch
+        else:
+            row = self.rows.get(key)
+            if row is None:
+                return NEVER
             hour, epoch = schedule_of(row)
-            return hour if epoch == self._context.epoch else earliest_wake(decode_row(row), self._context)
-        state = self._hot.get(key)
-        if state is None:
-            return NEVER
-        return state.wake if state.epoch == self._context.epoch else earliest_wake(state, self._context)
+        if epoch == self._context.epoch:
+            return hour
+        state = self._state(key)
+        return NEVER if state is None else earliest_wake(state, self._context)
 
     # -- control
 
@@ -560,10 +565,12 @@ class Partition:
 
     def _store_hot(self) -> None:
         """Encode what has changed since the last commit."""
+        rows, changed = self.rows, self._changed
         for key, state in self._hot.items():
             if state is None:
-                self.rows.pop(key, None)
-                self._changed[key] = None
+                rows.pop(key, None)
+                changed.append((b"u" + key, None))
             else:
-                self.rows[key] = self._changed[key] = encode_row(state)
+                row = rows[key] = encode_row(state)
+                changed.append((b"u" + key, row))
         self._hot.clear()

@@ -89,7 +89,7 @@ def settle(
                 facts.append((GROWTH, ((at + shift) // DAY, "user"), grown.DORMANT, 1))
     state.decided = max(state.decided, effective)
     if revealed_by == "clock":
-        if any(order != _LOOK[0] for _, order, _, _ in due):
+        if context.model is not None and any(order != _LOOK[0] for _, order, _, _ in due):
             scores.tell(state, effective, context, facts)
         rate(state, min(TOP_BUCKET, int(p_alive(state, effective, context.policy) * 10)), facts)
     return False
@@ -102,6 +102,8 @@ def _order(found: tuple[int, int, int, int | Due]) -> tuple[int, int, int]:
 
 def _open(user: str, state: UserState, own: list[Due], context: Context) -> list[Due]:
     """Of the rules' deadlines those that can still come, in the backlog where there is one."""
+    if state.recall is None and not context.policy.spreads:
+        return own
     return [spread_out(user, state, due, context) for due in own if not begun(state.recall, due)]
 
 
@@ -137,26 +139,29 @@ def next_wake(user: str, state: UserState, context: Context, found: Transition |
     """
     recall = state.recall
     shift = context.dark * HOUR
-    times = [recall.window_end] if recall is not None and recall.window_end else []
-    times.extend(d.at + shift for d in waiting(state, context))
+    times = [NEVER * HOUR]
+    if recall is not None:
+        if recall.window_end:
+            times.append(recall.window_end - shift)
+        times.extend([due.at for due in waiting(state, context)])
     if state.check is not None:
-        times.append(scores.matures_at(state.check) + shift)
+        times.append(scores.matures_at(state.check))
     if state.activity.days:
         start = silence_start(state.activity)
         if state.known:
             stages = context.policy.lifecycle
             if state.stage in {NEW, ACTIVE, RETURNED}:
-                times.append(start + stages.at_risk + shift)
+                times.append(start + stages.at_risk)
             if state.stage != DORMANT:
-                times.append(start + stages.dormant + shift)
+                times.append(start + stages.dormant)
             own = None if found is None else found.deadlines
             own = rule_deadlines(state, context) if own is None else own
-            times.extend(d.at + shift for d in _open(user, state, own, context) if d.at >= state.decided)
+            times.extend([due.at for due in _open(user, state, own, context) if due.at >= state.decided])
             if segments.concern(state, context):
                 look = None if found is None else found.look
                 if look is None:
                     look = segments.next_look(state, segments.as_of(state), context)
-                times.append(look + shift)
+                times.append(look)
         else:
-            times.append(start + VISITOR_EXPIRES + shift)
-    return min(NEVER, max(min(times) // HOUR, context.next_hour)) if times else NEVER
+            times.append(start + VISITOR_EXPIRES)
+    return min(NEVER, max((min(times) + shift) // HOUR, context.next_hour))

@@ -159,10 +159,5 @@ decode_row = msgspec.msgpack.Decoder(UserState).decode
 
 
 # Array header, marker and wake, marker and epoch: msgpack's uint32 are big-endian.
-_schedule = Struct(">2xIxI").unpack_from
-
-
-def schedule_of(row: bytes) -> tuple[int, int]:
-    """(hour of the next wake-up, epoch) of an encoded row, without decoding it."""
-    hour, epoch = _schedule(row)
-    return hour, epoch
+schedule_of = Struct(">2xIxI").unpack_from
+"""(hour of the next wake-up, epoch) of an encoded row, without decoding it."""

@@ -182,7 +182,7 @@ class Policy(msgspec.Struct, frozen=True):
     `min_silence` is the shortest silence after which anything can happen to a user; `reminders` are the ages at which
     a rule goes by not being activated; `grouped`: there are segments or tiers, of which `moved_by` (and of the tiers
     alone, `tiers_moved_by`) is what an activity must bring to change any, `ages` are the limits of an age, and
-    `windows` the tests of orders in a window.
+    `windows` the tests of orders in a window; `spreads`: a rule has a backlog.
     """
 
     version: int = 1
@@ -215,6 +215,7 @@ class Policy(msgspec.Struct, frozen=True):
     tiers_moved_by: int = NEWS
     ages: tuple[int, ...] = ()
     windows: tuple[Test, ...] = ()
+    spreads: bool = False
 
     @property
     def shows_items(self) -> bool:

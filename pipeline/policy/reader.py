@@ -130,6 +130,7 @@ def _compile(form: Form, root: Node, digest: str) -> Policy:
         rules=rules,
         hash=digest,
         min_silence=min(lifecycle.at_risk, lifecycle.dormant, shortest(groups), *map(shortest_silence, rules)),
+        spreads=any(rule.backlog is not None for rule in rules),
         reminders=tuple(rule.when.after for rule in rules if isinstance(rule.when, NotActivated)),
         grouped=bool(groups),
         moved_by=reduce(or_, (group.moved_by for group in groups), NEWS),

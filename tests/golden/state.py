@@ -152,7 +152,8 @@ def story() -> Story:
     late = [event(at(44), "user-2", id="late"), event(at(47), "user-30", id="of-the-end"), event(at(47), "newcomer")]
     late.append(event(at(47), None, anonymous="visitor-2", source="google"))
     whole = log(first, early[: len(early) // 2], known, early[len(early) // 2 :], interrupted, late, day(48))
-    ending = [resume(), *(entry for number in range(49, 90) for entry in day(number)), tick(at(130))]
+    again = [entry for entry in late if entry.key == b"user-30"]  # sent twice, on both sides of the state
+    ending = [resume(), *again, *(entry for number in range(49, 90) for entry in day(number)), tick(at(130))]
     return Story(whole, log(ending, start=len(whole)))
 
 

@@ -83,6 +83,14 @@ def test_it_holds_all_that_a_state_can_hold(folder: Path) -> None:
     assert set(golden.outputs) == {"triggers", "decisions", "outcomes", "segments"}
 
 
+@golden_states
+def test_what_a_row_remembers_is_known_again(folder: Path) -> None:
+    core, golden = restored(folder), read(folder)
+    before = core.position.counts.duplicate
+    Folded(core).feed([LogRecord(*record) for record in golden.rest[:2]])
+    assert core.position.counts.duplicate == before + 1
+
+
 def test_the_row_grows_at_its_end_only() -> None:
     """A row of today, cut where an older release ended it, is read."""
     row = msgspec.msgpack.decode(msgspec.msgpack.encode(UserState(wake=500_000)))

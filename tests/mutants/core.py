@@ -299,8 +299,8 @@ CORE: Final = (
     _rule(
         "wake-ups of another adoption are recomputed",
         PARTITION,
-        "return hour if epoch == self._context.epoch else earliest_wake(decode_row(row), self._context)",
-        "return hour",
+        "        if epoch == self._context.epoch:\n            return hour\n",
+        "        return hour\n",
         "the_adopted_policy_decides_from_then_on",
         "the_adopted_policy_decides_after_a_restart",
     ),
@@ -391,8 +391,8 @@ CORE: Final = (
     _rule(
         "erasure leaves a tombstone",
         PARTITION,
-        "                self._changed[key] = None\n",
-        "                self._changed.pop(key, None)\n",
+        '                changed.append((b"u" + key, None))\n',
+        "                pass\n",
         "erasure_leaves_a_tombstone",
     ),
     # ---- the source

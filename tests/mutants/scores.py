@@ -33,7 +33,7 @@ MODELS: Final = (
     _rule(
         "a score is resolved by itself",
         SILENCE,
-        "        times.append(scores.matures_at(state.check) + shift)",
+        "        times.append(scores.matures_at(state.check))",
         "        pass",
         "test_scores.py::test_silence_to_the_horizons_end_resolves_it_once_and_by_itself",
     ),
@@ -75,8 +75,8 @@ MODELS: Final = (
     _rule(
         "whoever comes back is not scored as if they had not",
         SILENCE,
-        '    if revealed_by == "clock":\n        if any(',
-        "    if True:\n        if any(",
+        '    if revealed_by == "clock":\n        if context.model',
+        "    if True:\n        if context.model",
         "test_scores.py::test_whoever_comes_back_before_the_clock_is_not_scored",
     ),
     _rule(

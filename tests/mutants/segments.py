@@ -52,7 +52,7 @@ SEGMENTS: Final = (
     _rule(
         "silence is looked at when it changes something",
         SILENCE,
-        "                times.append(look + shift)",
+        "                times.append(look)",
         "                pass",
         "silence_enters_and_leaves_at_its_deadline_once_each_however_late_it_is_seen",
         "nobody_is_woken_oftener_than_something_changes",

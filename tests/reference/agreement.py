@@ -175,7 +175,7 @@ def plain_user(state: UserState) -> dict[str, Any]:
         "score": (kept.model, kept.percent, kept.at, kept.at + kept.horizon) if (kept := state.check) else None,
         "segments": {m.segment: m.since for m in state.groups.segments} if state.groups else {},
         "tier": (state.groups.tier, state.groups.tier_since, state.groups.changes) if state.groups else ("", 0, 0),
-        "seen": len(state.seen) // 12,
+        "seen": len(state.seen) // 10,
     }
 
 

@@ -26,6 +26,12 @@ def test_it_forgets_after_48_hours_when_something_new_comes() -> None:
     assert not dedupe.holds(dedupe.remember(seen, b"B" * 8, 149), b"A" * 8)
 
 
+def test_it_forgets_so_too_where_the_count_of_hours_begins_anew() -> None:
+    seen = dedupe.remember(b"", b"A" * 8, 0x6FFFE)
+    assert dedupe.holds(dedupe.remember(seen, b"B" * 8, 0x6FFFE + 48), b"A" * 8)
+    assert not dedupe.holds(dedupe.remember(seen, b"B" * 8, 0x6FFFE + 49), b"A" * 8)
+
+
 def test_a_late_event_that_may_have_been_seen_is_applied_and_counted_as_unsure() -> None:
     folded = fold(history(event(at(0)), tick(at(3)), event(at(0), id="other")))
     assert (folded.counts["applied"], folded.counts["dedupe_unsure"]) == (2, 1)
