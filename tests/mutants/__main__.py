@@ -27,14 +27,19 @@ from agents.local import home
 from agents.process import follow_parent
 from tests.mutants.churn import CHURN
 from tests.mutants.contact import CONTACT
-from tests.mutants.core import CORE
+from tests.mutants.dark_time import DARK_TIME
+from tests.mutants.erasure import ERASURE
 from tests.mutants.evidence import EVIDENCE
 from tests.mutants.mutant import Mutant
+from tests.mutants.order import ORDER
+from tests.mutants.records import RECORDS
+from tests.mutants.restraint import RESTRAINT
 from tests.mutants.scores import MODELS
 from tests.mutants.segments import SEGMENTS
 from tests.mutants.transport import SHELL, TRANSPORT
 
 ROOT: Final = Path(__file__).parents[2]
+CORE: Final = (*RECORDS, *ORDER, *RESTRAINT, *DARK_TIME, *ERASURE)
 WITHOUT_KAFKA: Final = (*CORE, *CHURN, *CONTACT, *MODELS, *SEGMENTS, *EVIDENCE, *SHELL)
 EVERY: Final = (*WITHOUT_KAFKA, *TRANSPORT)
 _TREE: Final = ("schemas", "pipeline", "agents", "tests", "deploy")

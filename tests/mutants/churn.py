@@ -2,20 +2,13 @@
 
 from typing import Final
 
-from tests.mutants.mutant import Mutant
+from tests.mutants.mutant import Suite
 
 _SNAPSHOTS: Final = "pipeline/samples.py"
 _EVALUATE: Final = "pipeline/risk/evaluate.py"
 _LEARN: Final = "pipeline/risk/learn.py"
-
-
-def _sample(rule: str, file: str, text: str, instead: str, test: str) -> Mutant:
-    return Mutant(rule, file, text, instead, f"tests/unit/test_risk_evaluate.py::test_{test}")
-
-
-def _model(rule: str, file: str, text: str, instead: str, test: str) -> Mutant:
-    return Mutant(rule, file, text, instead, f"tests/unit/test_risk_conformance.py::test_{test}")
-
+_sample = Suite("unit/test_risk_evaluate").rule
+_model = Suite("unit/test_risk_conformance").rule
 
 CHURN: Final = (
     _sample(

@@ -2,16 +2,14 @@
 
 from typing import Final
 
-from tests.mutants.mutant import Mutant
+from tests.mutants.mutant import Suite
 
 GATES: Final = "pipeline/gates.py"
 RECALL: Final = "pipeline/recall.py"
 CONTACTS: Final = "pipeline/contacts.py"
-
-
-def _rule(rule: str, file: str, text: str, instead: str, test: str) -> Mutant:
-    return Mutant(rule, file, text, instead, f"tests/unit/test_contact.py::test_{test}")
-
+_rule = Suite("unit/test_contact").rule
+_budget = Suite("unit/test_budgets").rule
+_kind = Suite("unit/test_kinds").rule
 
 CONTACT: Final = (
     _rule(
@@ -126,56 +124,56 @@ CONTACT: Final = (
         "recall.stratum = stratum_of(0, policy.salt)",
         "a_changed_share_starts_a_new_stratum",
     ),
-    _rule(
+    _budget(
         "a slot spends its lease only",
         GATES,
         "        if room < cost:",
         "        if room < 0:",
         "a_slot_spends_its_lease_and_not_more",
     ),
-    _rule(
+    _budget(
         "no lease, no money",
         "pipeline/perks.py",
         "        if leased is None:\n            return 0\n",
         "        if leased is None:\n            return 10**9\n",
         "without_a_lease_nothing_is_spent",
     ),
-    _rule(
+    _budget(
         "money is spent once",
         "pipeline/perks.py",
         "        spent += sum(f[3] for f in facts if f[0] is PERKS and f[1] == (perk, slot) and f[2] == SPENT)\n",
         "",
         "two_decisions_that_one_event_reveals_do_not_spend_the_same_money",
     ),
-    _rule(
+    _budget(
         "a holdout costs nothing",
         RECALL,
         "    if perk is not None and not holdout:",
         "    if perk is not None:",
         "a_perk_is_spent_by_whom_it_is_sent_to_only",
     ),
-    _rule(
+    _budget(
         "a ceiling pauses",
         GATES,
         "            case.effects.crossed.append(rule.id)\n",
         "",
         "a_crossed_ceiling_pauses_the_rule_until_it_is_resumed",
     ),
-    _rule(
+    _budget(
         "a ceiling is by the hour",
         GATES,
         "return (count if hour == context.next_hour else 0)",
         "return count",
         "the_ceiling_is_by_the_hour",
     ),
-    _rule(
+    _kind(
         "the key moment ends its reminder",
         RECALL,
         "isinstance(when, NotActivated) and not activity.activated",
         "isinstance(when, NotActivated)",
         "who_misses_the_key_moment_is_reminded_once_though_active",
     ),
-    _rule(
+    _kind(
         "no backlog unless asked for",
         RECALL,
         "    if spread is None:\n        return due\n",
@@ -189,21 +187,21 @@ CONTACT: Final = (
         "    return False",
         "what_waits_is_not_due_again_by_a_changed_policy",
     ),
-    _rule(
+    _kind(
         "a reminder comes once in a life",
         RECALL,
         " or was_reminded(recall, due.rule.id)",
         "",
         "a_changed_policy_reminds_nobody_again",
     ),
-    _rule(
+    _kind(
         "a backlog has nobody for whom the rule waits",
         RECALL,
         "any(kept.rule == due.rule.id for kept in recall.pending) or was",
         "was",
         "a_backlog_of_a_rule_that_was_off_for_a_while_has_nobody_whom_it_contacted_or_waits_to",
     ),
-    _rule(
+    _kind(
         "a backlog is asked for once",
         "pipeline/partition.py",
         "at if mode == rule.mode else adopted",

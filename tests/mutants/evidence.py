@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from tests.mutants.mutant import Mutant
+from tests.mutants.mutant import Suite
 
 ARMS: Final = "pipeline/experiment/arms.py"
 EVIDENCE_FILE: Final = "pipeline/experiment/evidence.py"
@@ -10,11 +10,10 @@ VERDICT: Final = "pipeline/experiment/verdict.py"
 REPORT: Final = "pipeline/reports/recall.py"
 
 
-def _rule(rule: str, file: str, text: str, instead: str, test: str, *, suite: str = "experiment") -> Mutant:
-    return Mutant(f"recall test: {rule}", file, text, instead, f"tests/unit/test_{suite}.py::test_{test}")
-
-
 _FALSE_ALARMS: Final = "false_alarms_stay_below_5_percent_when_looked_at_after_every_conversion"
+_rule = Suite("unit/test_experiment", "recall test: ").rule
+_report = Suite("unit/test_reports", "recall test: ").rule
+_recall = Suite("unit/test_recall", "recall test: ").rule
 
 EVIDENCE: Final = (
     _rule(
@@ -60,36 +59,32 @@ EVIDENCE: Final = (
         'verdict = "works"',
         "verdicts",
     ),
-    _rule(
+    _report(
         "intent to treat",
         REPORT,
         "return Arm(values[USERS], values[RECALLED],",
         "return Arm(values[MEASURED], values[RECALLED],",
         "a_rule_that_works",
-        suite="reports",
     ),
-    _rule(
+    _report(
         "arms are compared within their stratum",
         REPORT,
         "counts = rules.setdefault(str(rule), {}).setdefault(str(stratum), {})",
         'counts = rules.setdefault(str(rule), {}).setdefault("0.1/s", {})',
         "only_arms_of_one_stratum_are_compared",
-        suite="reports",
     ),
-    _rule(
+    _recall(
         "a user is counted once",
         "pipeline/outcome.py",
         "        if found not in recall.drawn:\n            recall.drawn",
         "        if True:\n            recall.drawn",
         "a_user_is_a_trial_once_for_each_rule_and_salt",
-        suite="recall",
     ),
-    _rule(
+    _report(
         "arms that hang together are not multiplied",
         REPORT,
         "    elif len(found) > 1:",
         "    if len(found) > 1:",
         "the_rules_together_and_the_holdout_over_all_of_them",
-        suite="reports",
     ),
 )

@@ -2,16 +2,12 @@
 
 from typing import Final
 
-from tests.mutants.mutant import Mutant
+from tests.mutants.mutant import Suite
 
 USER: Final = "pipeline/user.py"
 SILENCE: Final = "pipeline/silence.py"
 SEGMENTS_FILE: Final = "pipeline/segments.py"
-
-
-def _rule(rule: str, file: str, text: str, instead: str, *tests: str) -> Mutant:
-    return Mutant(rule, file, text, instead, " ".join(f"tests/unit/test_segments.py::test_{test}" for test in tests))
-
+_rule = Suite("unit/test_segments").rule
 
 SEGMENTS: Final = (
     _rule(

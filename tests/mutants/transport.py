@@ -2,21 +2,15 @@
 
 from typing import Final
 
-from tests.mutants.mutant import Mutant
+from tests.mutants.mutant import Suite
 
 OWNER: Final = "agents/kafka/owner.py"
 TRANSACTIONS: Final = "agents/kafka/transactions.py"
 STORE: Final = "agents/kafka/store.py"
 TICKS: Final = "agents/ticks.py"
-
-
-def _unit(rule: str, file: str, text: str, instead: str, test: str) -> Mutant:
-    return Mutant(rule, file, text, instead, f"tests/unit/test_shell_rules.py::test_{test}")
-
-
-def _kafka(rule: str, file: str, text: str, instead: str, test: str) -> Mutant:
-    return Mutant(rule, file, text, instead, f"tests/integration/test_transport_rules.py::test_{test}")
-
+_unit = Suite("unit/test_shell_rules").rule
+_kafka = Suite("integration/test_transport_rules").rule
+_snapshot = Suite("integration/test_snapshot").rule
 
 SHELL: Final = (
     _unit(
@@ -177,12 +171,12 @@ TRANSPORT: Final = (
         "while position < end:",
         "the_loader_reads_to_the_end_and_only_what_was_committed",
     ),
-    Mutant(
+    _snapshot(
         "a lost state is not begun anew",
         OWNER,
         "if reported > earliest:",
         "if False:",
-        "tests/integration/test_snapshot.py::test_a_worker_does_not_begin_anew_when_its_state_was_lost",
+        "a_worker_does_not_begin_anew_when_its_state_was_lost",
     ),
     _kafka(
         "the source is read committed",

@@ -1,82 +1,21 @@
 """Whom a rule may contact, when, and by what: each rule of a contact by its smallest log."""
 
-from collections.abc import Sequence
-from hashlib import sha256
 from typing import Any
 
-import msgspec
 import pytest
 
-from pipeline.perks import SLOTS, slot_of
 from pipeline.recall import draw_holdout
-from pipeline.units import DAY, HOUR
-from schemas import control
+from pipeline.units import DAY
 from tests.builders import (
-    Entry,
-    Folded,
     adopt,
-    adopt_lease,
     at,
     event,
     fold,
     history,
     identify,
-    log,
-    milliseconds,
-    played,
-    resume,
-    tick,
     ticks,
 )
-
-BASE = """
-version: 1
-mode: live
-salt: test
-lifecycle: {{at_risk: 1d, dormant: 2d}}
-activation: {{event: Signed Up, within: 7d}}
-consent:
-  email: {{basis: opt_out, trait: email}}
-  push: {{basis: opt_in, trait: push}}
-perks: [{{id: ten-off, cost: 10, budget: 2560}}]
-{top}
-rules:
-  - {{id: silent, when: {{silence: 2d}}, holdout: 0, expires_after: 3d, cooldown: 4d, goal: {{within: 4d}}{rule}}}
-"""
-
-
-def policy(rule: str = "", top: str = "") -> str:
-    """A live rule after two days of silence; `rule` and `top` are more of its fields and of the policy's."""
-    return BASE.format(rule=f", {rule}" if rule else "", top=top)
-
-
-def hours(*entries: Entry | Sequence[Entry]) -> list[Entry]:
-    """Entries as they came, each after the ticks of the hours before it."""
-    flat = [e for entry in entries for e in ([entry] if isinstance(entry, Entry) else entry)]
-    told, found = at(0), []
-    for entry in flat:
-        if not entry.headers:
-            found += ticks(told + HOUR, entry.appended)
-            told = max(told, entry.appended // HOUR * HOUR)
-        else:
-            told = max(told, entry.appended)
-        found.append(entry)
-    return found
-
-
-def run(text: str, *entries: Entry | Sequence[Entry], extra: dict[str, bytes] | None = None) -> Folded:
-    return fold(history(hours(*entries), policy=text), text, extra=extra)
-
-
-def said(folded: Folded) -> list[tuple[int, str, list[str]]]:
-    """(step, decision, reasons) of every decision."""
-    return [(m["data"]["step"], m["data"]["decision"], m["data"]["reasons"]) for m in folded.messages("decisions")]
-
-
-def sent_at(folded: Folded) -> list[int | None]:
-    """When each trigger is to be sent, in hours after the beginning."""
-    return [((milliseconds(m["time"]) or 0) - at(0)) // HOUR for m in folded.triggers]
-
+from tests.unit.contacting import hours, policy, run, said, sent_at
 
 # ---- consent
 
@@ -252,154 +191,3 @@ def test_a_changed_share_starts_a_new_stratum() -> None:
     entries = hours(event(at(0)), ticks(at(0), at(3)), adopt(other, at(3)), event(at(7), "bob"), ticks(at(7), at(10)))
     folded = fold(history(entries, policy=policy()), policy(), other)
     assert {dims[2] for (name, dims) in folded.cells if name == "outcomes"} == {"0/test", "0.1/test"}
-
-
-# ---- budgets and ceilings
-
-
-def lease(*amounts: int) -> tuple[Entry, dict[str, bytes]]:
-    """A lease of so much for every slot, one after the other."""
-    body = msgspec.json.encode(control.Lease({"ten-off": list(amounts) * (SLOTS // len(amounts))}))
-    return adopt_lease(body), {f"lease/{sha256(body).hexdigest()}": body}
-
-
-def test_a_slot_spends_its_lease_and_not_more() -> None:
-    text = policy("perk: ten-off")
-    users = [f"u{i}" for i in range(600)]
-    events = [event(at(0), user) for user in users]
-    adopted, body = lease(1000)
-    folded = run(text, adopted, events, ticks(at(0), at(3)), extra=body)
-    slots: dict[str, int] = {}
-    for user, _, decision, reasons in folded.decisions:
-        slots[slot_of(user)] = slots.get(slot_of(user), 0) + 1
-        assert (decision, reasons) == (("send", []) if slots[slot_of(user)] == 1 else ("suppressed", ["budget_spent"]))
-    spent = {dims[1]: cell for (name, dims), cell in folded.cells.items() if name == "perks"}
-    assert spent == {slot: [1000, 1] for slot in slots}
-
-
-def test_without_a_lease_nothing_is_spent() -> None:
-    assert said(run(policy("perk: ten-off"), event(at(0)), ticks(at(0), at(3)))) == [
-        (0, "suppressed", ["budget_spent"])
-    ]
-
-
-def test_a_perk_is_spent_by_whom_it_is_sent_to_only() -> None:
-    text = policy("perk: ten-off").replace("holdout: 0,", "holdout: 0.999999,")
-    adopted, body = lease(1000)
-    folded = run(text, adopted, event(at(0)), ticks(at(0), at(3)), extra=body)
-    assert said(folded) == [(0, "holdout", [])]
-    assert not any(name == "perks" for name, _ in folded.cells)
-
-
-def test_two_decisions_that_one_event_reveals_do_not_spend_the_same_money() -> None:
-    rule = (
-        "  - {{id: {}, kind: activate, when: {{not_activated: {}}}, holdout: 0, cooldown: 1h, goal: {{within: 1h}},"
-        " perk: ten-off}}\n"
-    )
-    head = policy(top="time: {lateness: 1d}")
-    two = head[: head.index("  - {id: silent")] + rule.format("hello", "2h") + rule.format("again", "4h")
-    adopted, body = lease(1000)
-    folded = fold(history(hours(adopted, event(at(0)), event(at(0, 10), id="later")), policy=two), two, extra=body)
-    assert said(folded) == [(0, "send", []), (0, "suppressed", ["budget_spent"])]
-    assert [cell for (name, _), cell in folded.cells.items() if name == "perks"] == [[1000, 1]]
-
-
-def test_a_crossed_ceiling_pauses_the_rule_until_it_is_resumed() -> None:
-    text = policy("ceiling: 2")
-    users = [event(at(0), f"u{i}") for i in range(5)]
-    folded = run(text, users, ticks(at(0), at(3)))
-    assert [why for _, _, why in said(folded)] == [[], [], ["ceiling"], ["paused"], ["paused"]]
-    assert folded.partition.position.paused == ["silent"]
-    on = log(resume(), event(at(3, 1), "v"), ticks(at(3, 2), at(6)), start=folded.partition.offset)
-    assert said(folded.feed(on))[-1] == (0, "send", [])
-
-
-def test_the_ceiling_is_by_the_hour() -> None:
-    text = policy("ceiling: 1")
-    folded = run(text, event(at(0), "a"), event(at(0, 1), "b"), ticks(at(0, 1), at(3)))
-    assert [decision for _, decision, _ in said(folded)] == ["send", "send"]
-
-
-# ---- kinds
-
-
-def test_who_misses_the_key_moment_is_reminded_once_though_active() -> None:
-    text = policy().replace("silent, when: {silence: 2d}", "hello, kind: activate, when: {not_activated: 2d}")
-    folded = run(text, [event(at(day, 12), id=f"d{day}") for day in range(5)], tick(at(5)))
-    assert said(folded) == [(0, "send", [])]
-    assert sent_at(folded) == [12 + 48]
-    reached = event(at(1), name="Signed Up")
-    assert said(run(text, event(at(0)), reached, ticks(at(1), at(4)))) == []
-
-
-def test_the_items_are_the_last_and_the_usual_ones() -> None:
-    text = policy("content: {feature_id: shelf, items: 2}")
-    bought = [
-        event(
-            at(0, hour),
-            name="Order Completed",
-            id=f"o{hour}",
-            properties={"revenue": 1, "currency": "USD", "products": [{"product_id": item} for item in items]},
-        )
-        for hour, items in enumerate((["tea"], ["milk", "tea"], ["milk"], ["tea"], ["jam"]))
-    ]
-    (trigger,) = run(text, bought, ticks(at(1), at(4))).triggers
-    assert trigger["data"]["content"] == {"feature_id": "shelf", "items": ["jam", "tea"]}
-
-
-# ---- backlog
-
-
-def test_switching_a_rule_on_sends_to_nobody_who_lapsed_before() -> None:
-    records = log(
-        played(),
-        tick(at(0)),
-        event(at(0)),
-        ticks(at(1), at(20)),
-        adopt(policy()),
-        ticks(at(20), at(40)),
-    )
-    assert fold(records, policy()).decisions == []
-
-
-def test_a_backlog_is_spread_over_its_time() -> None:
-    text = policy("backlog: {spread: 10d}")
-    users = [event(at(0), f"u{i}") for i in range(30)]
-    records = log(played(), tick(at(0)), users, ticks(at(1), at(20)), adopt(text), ticks(at(20), at(40)))
-    folded = fold(records, text)
-    assert len(folded.triggers) == 30
-    days = [hour // 24 for hour in sent_at(folded) if hour is not None]
-    assert min(days) < 23
-    assert 27 < max(days) < 30
-    again = log(adopt(text), ticks(at(40), at(60)), start=folded.partition.offset)
-    assert len(folded.feed(again).decisions) == 30
-
-
-def test_a_backlog_of_a_rule_that_was_off_for_a_while_has_nobody_whom_it_contacted_or_waits_to() -> None:
-    live = policy(top='quiet_hours: {from: "10:00", to: "09:00", timezone: UTC}').replace(
-        "silent, when: {silence: 2d}", "hello, kind: activate, when: {not_activated: 2d}, backlog: {spread: 20h}"
-    )
-    live = live.replace("cooldown: 4d", "cooldown: 1d").replace("within: 4d", "within: 1d")
-    off = live.replace("mode: live", "mode: shadow")
-    users = [[tick(at(0, hour)), event(at(0, hour), f"u{hour}")] for hour in range(24)]
-    on_and_off = [ticks(at(1), at(3, 1)), adopt(off), ticks(at(3, 2), at(3, 6)), adopt(live)]
-    records = log(played(), tick(at(0)), adopt(live), *users, *on_and_off, ticks(at(3, 7), at(12)))
-    folded = fold(records, live, off)
-    assert len(folded.triggers) == len({trigger["id"] for trigger in folded.triggers}) == 24
-
-
-def test_a_changed_policy_reminds_nobody_again() -> None:
-    first = policy().replace(
-        "silent, when: {silence: 2d}", "hello, kind: activate, when: {not_activated: 2d}, backlog: {spread: 1h}"
-    )
-    first = first.replace("cooldown: 4d", "cooldown: 1d").replace("within: 4d", "within: 1d")
-    later = first.replace("not_activated: 2d", "not_activated: 5d").replace("salt: test", "salt: other")
-    gone = first.replace("hello", "greeting").replace("not_activated: 2d", "not_activated: 30d")
-    for changes in ([adopt(later)], [adopt(gone), tick(at(3, 2)), adopt(later)]):
-        folded = fold(
-            history(event(at(0)), ticks(at(0), at(3, 1)), *changes, ticks(at(3, 3), at(8)), policy=first),
-            first,
-            later,
-            gone,
-        )
-        assert said(folded) == [(0, "send", [])]

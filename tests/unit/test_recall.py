@@ -1,4 +1,4 @@
-"""Who is recalled, who is held out, and what became of it. The single rules are in test_rules.py."""
+"""Who is recalled, who is held out, and what became of it. The single rules are in test_restraint.py."""
 
 from typing import Any
 
