@@ -139,6 +139,24 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for 
 language = click.option(
     "--lang", type=click.Choice(get_args(Language)), help="Of the words that say why; REKINDLE_LANG by default."
 )
+again = click.option(
+    "--again", is_flag=True, help="Also if it is the current one: deadlines before this adoption are passed over."
+)
+
+
+def is_current(
+    registry: Mapping[str, bytes], published: Sequence[str], wanted: str, what: str, *, as_json: bool
+) -> bool:
+    """Whether partitions go by `wanted` already, of those published, the latest last; said then. To adopt it anew would
+    pass over the deadlines that lie before. With its body lost it is not: publishing brings that back.
+    """
+    if not published or published[-1] != wanted or f"{what}/{wanted}" not in registry:
+        return False
+    if as_json:
+        emit({"published": False, what: wanted})
+    else:
+        click.echo(f"{wanted} is the current {what} already; nothing was published")
+    return True
 
 
 def earlier(

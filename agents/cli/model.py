@@ -1,11 +1,12 @@
 """`rekindle model`: the churn model that partitions tell the risk by, published, listed, rolled back, retired."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
 import msgspec
 
-from agents.cli.base import Group, as_json, earlier, emit, run, settings_of, table
+from agents.cli.base import Group, again, as_json, earlier, emit, is_current, run, settings_of, table
 from agents.exits import Exit, Refusal
 from agents.kafka.adopt import ModelEntry, describe, model_history, publish_model
 from agents.kafka.publish import read_registry
@@ -22,19 +23,24 @@ def model() -> None:
 
 @model.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@again
 @as_json
 @click.pass_context
-def publish(ctx: click.Context, *, file: Path, as_json: bool) -> None:
+def publish(ctx: click.Context, *, file: Path, again: bool, as_json: bool) -> None:
     """Make every partition tell the risk by FILE, as `rekindle fit` wrote it, from its next record on, all or none.
 
-    Rules by `risk_above` are due by it from then on; what by its word lies before that is passed over.
+    Rules by `risk_above` are due by it from then on; what by its word lies before that is passed over. Nothing is
+    published if it is the current model.
     """
     body = file.read_bytes()
     try:
-        describe(body)
+        wanted = describe(body).model
     except Refusal as refusal:
         raise Refusal(refusal.code, f"nothing was published: {file}: {refusal.line}") from refusal
-    _publish(settings_of(ctx), body, as_json=as_json)
+    settings = settings_of(ctx)
+    registry = run(settings, read_registry(settings))
+    if again or not is_current(registry, _published(registry), wanted, "model", as_json=as_json):
+        _publish(settings, body, as_json=as_json)
 
 
 @model.command("list")
@@ -61,9 +67,10 @@ def rollback(ctx: click.Context, *, digest: str | None, as_json: bool) -> None:
     """Publish an earlier model again: that of HASH (its beginning is enough), else the one before the current."""
     settings = settings_of(ctx)
     registry = run(settings, read_registry(settings))
-    published = [entry.model for entry in model_history(registry)]
-    _, body = earlier(registry, published, digest, "model", "list")
-    _publish(settings, body, as_json=as_json)
+    published = _published(registry)
+    wanted, body = earlier(registry, published, digest, "model", "list")
+    if not is_current(registry, published, wanted, "model", as_json=as_json):
+        _publish(settings, body, as_json=as_json)
 
 
 @model.command()
@@ -78,10 +85,14 @@ def retire(ctx: click.Context) -> None:
     click.echo("no model is used any more; every partition knows it from its next record on")
 
 
+def _published(registry: Mapping[str, bytes]) -> list[str]:
+    return [entry.model for entry in model_history(registry)]
+
+
 def _publish(settings: Settings, body: bytes, *, as_json: bool) -> None:
     entry = run(settings, publish_model(settings, body))
     if as_json:
-        emit(msgspec.to_builtins(entry))
+        emit({"published": True} | msgspec.to_builtins(entry))
         return
     click.echo(f"published {entry.model}; every partition tells the risk by it from its next record on")
     click.echo(f"{entry.kind}: P(no event within {_days(entry.horizon)}); {_figures(entry)}")

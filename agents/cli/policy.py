@@ -1,10 +1,11 @@
 """`rekindle policy`: what a team decides, checked, published, listed and rolled back."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
 
-from agents.cli.base import Failure, Group, as_json, earlier, emit, run, settings_of, table
+from agents.cli.base import Failure, Group, again, as_json, earlier, emit, is_current, run, settings_of, table
 from agents.cli.policy_diff import diff
 from agents.exits import Exit, Refusal
 from agents.kafka.adopt import unmet_by
@@ -16,6 +17,7 @@ from pipeline.units import DAY, HOUR
 
 _path = click.Path(exists=True, dir_okay=False, path_type=Path)
 _file = click.argument("file", type=_path)
+_live = click.option("--live", is_flag=True, help="Confirm that rules of `mode: live` are to send.")
 
 
 @click.group(cls=Group)
@@ -62,26 +64,26 @@ def _checked(file: Path, *, as_json: bool) -> bool:
 
 @policy.command()
 @_file
-@click.option("--live", is_flag=True, help="Confirm that rules of `mode: live` are to send.")
+@_live
+@again
 @as_json
 @click.pass_context
-def publish(ctx: click.Context, *, file: Path, live: bool, as_json: bool) -> None:
+def publish(ctx: click.Context, *, file: Path, live: bool, again: bool, as_json: bool) -> None:
     """Make every partition decide by FILE from its next record on, all or none.
 
     A rule is `live` (triggers go out) or `shadow` (decisions only). A file with a live rule needs --live: so nobody
-    starts sending by publishing the wrong file.
+    starts sending by publishing the wrong file. Nothing is published if it is the current policy.
     """
     body = file.read_bytes()
     try:
         compiled = parse(body, name=str(file))
     except PolicyError as error:
         raise Failure(Exit.POLICY, "nothing was published:\n" + "\n".join(error.problems)) from error
-    sending = [rule.id for rule in compiled.rules if rule.mode == "live"]
-    if sending and not live:
-        rules = f"rule{'s' if len(sending) > 1 else ''} {', '.join(sending)}"
-        line = f"{rules} would send; publish with --live if that is meant, else set `mode: shadow` in {file}"
-        raise Refusal(Exit.USAGE, line)
-    _publish(settings_of(ctx), body, compiled, as_json=as_json)
+    settings = settings_of(ctx)
+    registry = run(settings, read_registry(settings))
+    if again or not _is_current(registry, compiled.hash, as_json=as_json):
+        _confirm(compiled, f"publish with --live if that is meant, else set `mode: shadow` in {file}", live=live)
+        _publish(settings, registry, body, compiled, as_json=as_json)
 
 
 @policy.command("history")
@@ -102,21 +104,44 @@ def show_history(ctx: click.Context, *, as_json: bool) -> None:
 
 @policy.command()
 @click.argument("digest", metavar="[HASH]", required=False)
+@_live
 @as_json
 @click.pass_context
-def rollback(ctx: click.Context, *, digest: str | None, as_json: bool) -> None:
-    """Publish an earlier policy again: that of HASH (its beginning is enough), else the one before the current."""
+def rollback(ctx: click.Context, *, digest: str | None, live: bool, as_json: bool) -> None:
+    """Publish an earlier policy again: that of HASH (its beginning is enough), else the one before the current.
+
+    One with a live rule needs --live, as `publish` does. Nothing is published if it is the current policy.
+    """
     settings = settings_of(ctx)
     registry = run(settings, read_registry(settings))
     wanted, body = earlier(registry, [entry.policy for entry in history(registry)], digest, "policy", "history")
-    _publish(settings, body, parse(body, name=wanted[:12]), as_json=as_json)
+    if not _is_current(registry, wanted, as_json=as_json):
+        compiled = parse(body, name=wanted[:12])
+        _confirm(compiled, f"go back to {wanted[:12]} with --live if that is meant", live=live)
+        _publish(settings, registry, body, compiled, as_json=as_json)
 
 
-def _publish(settings: Settings, body: bytes, compiled: Policy, *, as_json: bool) -> None:
+def _is_current(registry: Mapping[str, bytes], wanted: str, *, as_json: bool) -> bool:
+    published = [entry.policy for entry in history(registry)]
+    return is_current(registry, published, wanted, "policy", as_json=as_json)
+
+
+def _confirm(compiled: Policy, advice: str, *, live: bool) -> None:
+    """Raises Refusal: a rule would send, and nobody said that it is to."""
+    sending = [rule.id for rule in compiled.rules if rule.mode == "live"]
+    if sending and not live:
+        rules = f"rule{'s' if len(sending) > 1 else ''} {', '.join(sending)}"
+        raise Refusal(Exit.USAGE, f"{rules} would send; {advice}")
+
+
+def _publish(
+    settings: Settings, registry: Mapping[str, bytes], body: bytes, compiled: Policy, *, as_json: bool
+) -> None:
     entry = run(settings, publish_policy(settings, body))
-    needed = unmet_by(compiled, run(settings, read_registry(settings)))
+    needed = unmet_by(compiled, registry)
     if as_json:
-        emit({"policy": entry.policy, "at": entry.at, "by": entry.by, "rules": entry.rules, "needs": needed})
+        told = {"policy": entry.policy, "at": entry.at, "by": entry.by, "rules": entry.rules, "needs": needed}
+        emit({"published": True} | told)
         return
     click.echo(f"published {entry.policy}; every partition decides by it from its next record on")
     _show(compiled, needed)

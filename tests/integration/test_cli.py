@@ -24,6 +24,8 @@ from agents.local import LocalKafka
 from agents.oracle import verify
 from agents.process import free_port
 from agents.settings import load_settings
+from pipeline.risk.recency import Recency
+from pipeline.units import DAY
 from schemas.control import Domain, Tick
 from schemas.partitioner import partition_of
 from schemas.topics import TOPICS
@@ -213,12 +215,28 @@ def test_policies_are_published_listed_and_rolled_back(rekindle: Rekindle) -> No
     assert [e["policy"] for e in rekindle.json("policy", "history")] == [shadow["policy"], live["policy"]]
     back = rekindle.json("policy", "rollback")
     assert back["policy"] == shadow["policy"]
-    assert rekindle.json("policy", "rollback", live["policy"][:8])["policy"] == live["policy"]
+    refused = rekindle("policy", "rollback", code=Exit.USAGE)
+    assert f"rule silent-14d would send; go back to {live['policy'][:12]} with --live" in refused.stderr
+    again = rekindle.json("policy", "rollback", live["policy"][:8], "--live")
+    assert (again["policy"], again["published"]) == (live["policy"], True)
     assert len(rekindle.json("policy", "history")) == 4
     assert "silent-14d (live)" in rekindle("policy", "history").stdout
     bad = rekindle.folder / "bad.yaml"
     bad.write_text("version: 1\nmood: live\n")
     assert "bad.yaml:2: unknown field 'mood'" in rekindle("policy", "publish", bad, code=Exit.POLICY).stderr
+
+
+def test_what_is_current_is_adopted_anew_only_if_that_is_asked_for(rekindle: Rekindle, tmp_path: Path) -> None:
+    """Deadlines before an adoption are passed over."""
+    model = tmp_path / "model.json"
+    model.write_bytes(Recency(30 * DAY, 0.0, 0.0, 1.0).to_json())
+    for what, file, see in (("policy", rekindle.policy("shadow"), "history"), ("model", model, "list")):
+        digest = rekindle.json(what, "publish", file)[what]
+        assert rekindle.json(what, "publish", file) == {"published": False, what: digest}
+        assert "already; nothing was published" in rekindle(what, "rollback", digest).stdout
+        assert len(rekindle.json(what, see)) == 1
+        assert rekindle.json(what, "publish", file, "--again")["published"] is True
+        assert len(rekindle.json(what, see)) == 2
 
 
 def test_an_operator_pauses_holds_and_skips(rekindle: Rekindle) -> None:
