@@ -5,7 +5,7 @@ from typing import Any, Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 
 _INGESTED: Final = ("sent", "refused", "skipped")
-_RELAYED: Final = ("sent", "refused", "expired")
+_RELAYED: Final = ("sent", "refused", "expired", "erased")
 _ATTEMPTS: Final = ("2xx", "3xx", "4xx", "5xx", "unreachable")
 _SECONDS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20)
 
@@ -53,7 +53,7 @@ class RelayMetrics:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._triggers = Counter(
             "rekindle_relay_triggers",
-            "Triggers by how they ended; refused and expired: dead letters.",
+            "Triggers by how they ended; all but those sent: dead letters.",
             ("outcome",),
             registry=registry,
         )

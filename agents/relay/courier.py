@@ -1,4 +1,6 @@
-"""Hands triggers over: one user's in their order, many users' at the same time, until each is taken or expires."""
+"""Hands triggers over: one user's in their order, many users' at the same time, until each is taken or expires, or its
+user is erased.
+"""
 
 import asyncio
 import random
@@ -38,12 +40,16 @@ class Pace(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """How a trigger ended. `kind`: sent, refused or expired; `trigger` None: the record holds none."""
+    """How a trigger ended. `kind`: sent, refused, expired or erased; `trigger` None: the record holds none.
+
+    `mark`: of a user who was erased meanwhile, about whom nothing is to be written.
+    """
 
     kind: str
     record: Any
     trigger: Trigger | None
     why: str = ""
+    mark: str | None = None
 
 
 class Courier:
@@ -52,6 +58,7 @@ class Courier:
     Args:
         ledger: what is done.
         target: where they go.
+        erased: the mark of a trigger's user, if they were erased since.
         write: makes an outcome durable; only then is the trigger done.
         gate: bounds the requests under way in the whole process.
         pace: between attempts.
@@ -64,6 +71,7 @@ class Courier:
         ledger: Ledger,
         *,
         target: Target,
+        erased: Callable[[Any], str | None],
         write: Callable[[Outcome], Awaitable[None]],
         gate: asyncio.Semaphore,
         pace: Pace,
@@ -73,6 +81,7 @@ class Courier:
         self.ledger = ledger
         self.open = 0
         self._target = target
+        self._erased = erased
         self._write = write
         self._gate = gate
         self._pace = pace
@@ -115,7 +124,7 @@ class Courier:
                 outcome = await self._deliver(queue[0])
                 if outcome is None:
                     return
-                await self._write(outcome)
+                await self._write(outcome._replace(mark=self._erased(outcome.record)))
                 self.ledger.end(queue.popleft().offset)
                 self.open -= 1
                 self._metrics.opened(-1)
@@ -141,6 +150,8 @@ class Courier:
             async with self._gate:
                 if self._leaving.is_set():
                     return None
+                if self._erased(record) is not None:
+                    return Outcome("erased", record, trigger, "its user was erased before it was taken")
                 answer = await self._target.hand_over(trigger, record.value)
             self._metrics.attempted(answer.status, answer.seconds)
             if answer.verdict == "taken":

@@ -13,18 +13,20 @@ from prometheus_client import CollectorRegistry
 
 from agents.app import expose_metrics, run_process
 from agents.edge import RelayMetrics
+from agents.erasure_key import erasure_key
 from agents.exits import Exit, Refusal
 from agents.feedback import feedback
 from agents.kafka.connection import client_options
 from agents.kafka.read import open_logs
 from agents.log import logger
 from agents.relay.courier import Courier, Outcome, Pace
+from agents.relay.erasures import Erasures, following
 from agents.relay.ledger import Ledger
 from agents.relay.target import Target
 from agents.settings import Settings
 from pipeline.position import CORE_VERSION
 from schemas.deadletter import DeadLetterHeaders
-from schemas.topics import DEADLETTERS, TRIGGERS, USERS
+from schemas.topics import DEADLETTERS, ERASURES, TRIGGERS, USERS
 
 log = logger(__name__)
 
@@ -46,8 +48,18 @@ class Orders(NamedTuple):
 class Relay(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships no types
     """Couriers by partition, and the loop that feeds them."""
 
-    def __init__(self, settings: Settings, orders: Orders, consumer: Any, producer: Any, metrics: RelayMetrics) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        orders: Orders,
+        consumer: Any,
+        producer: Any,
+        metrics: RelayMetrics,
+        *,
+        erasures: Erasures,
+    ) -> None:
         self.failure: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
+        self._erasures = erasures
         self._users, self._dead = settings.topic(USERS.name), settings.topic(DEADLETTERS.name)
         self._orders = orders
         self._consumer = consumer
@@ -73,7 +85,8 @@ class Relay(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships 
         if self.failure.done():
             raise self.failure.result()
 
-    def _fail(self, error: BaseException) -> None:
+    def fail(self, error: BaseException) -> None:
+        """The process has to end."""
         if not self.failure.done():
             self.failure.set_result(error)
 
@@ -110,16 +123,17 @@ class Relay(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships 
                 self._couriers[tp] = Courier(
                     Ledger(position, note),
                     target=self._orders.target,
+                    erased=self._erasures.mark_of,
                     write=self._write,
                     gate=self._gate,
                     pace=self._orders.pace,
                     metrics=self._metrics,
-                    fail=self._fail,
+                    fail=self.fail,
                 )
                 self._consumer.resume(tp)
             log.info("relay_assigned", partitions=sorted(tp.partition for tp in self._couriers))
         except Exception as error:  # noqa: BLE001 aiokafka would log it and go on without couriers
-            self._fail(error)
+            self.fail(error)
 
     # ---- outcomes and offsets
 
@@ -127,7 +141,7 @@ class Relay(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships 
         sends = []
         if outcome.kind != "sent":
             sends.append(self._dead_letter(outcome))
-        if outcome.trigger is not None:
+        if outcome.trigger is not None and outcome.mark is None:
             reason = None if outcome.kind == "sent" else f"{outcome.kind}: {outcome.why}"
             key, value = feedback(outcome.trigger, sent=outcome.kind == "sent", reason=reason)
             sends.append(self._producer.send_and_wait(self._users, value, key))
@@ -138,9 +152,9 @@ class Relay(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships 
             raise Refusal(Exit.SEND, line) from error
 
     def _dead_letter(self, outcome: Outcome) -> Any:
-        record = outcome.record
+        record, mark = outcome.record, outcome.mark
         headers = DeadLetterHeaders(
-            reason="undeliverable",
+            reason="undeliverable" if mark is None else "erased",
             message=f"{outcome.kind}: {outcome.why}",
             stage="relay",
             core=str(CORE_VERSION),
@@ -149,8 +163,9 @@ class Relay(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships 
             offset=str(record.offset),
             time=str(record.timestamp),
         )
+        value, key = (record.value or b"", record.key or b"") if mark is None else (b"", mark.encode())
         return self._producer.send_and_wait(
-            self._dead, record.value or b"", record.key or b"", partition=record.partition, headers=headers.encode()
+            self._dead, value, key, partition=record.partition, headers=headers.encode()
         )
 
     async def _commits(self) -> None:
@@ -176,12 +191,13 @@ async def serve(settings: Settings, orders: Orders, stop: asyncio.Event, metrics
     """Relay until `stop` is set.
 
     Raises:
-        Refusal: no broker or topic, or an outcome could not be written.
+        Refusal: no broker or topic, no key of erasures, or an outcome could not be written.
     """
     options = client_options(settings)
     async with open_logs(options) as logs:
         for topic in (TRIGGERS, USERS, DEADLETTERS):
             await logs.count(settings.topic(topic.name))
+        count = await logs.count(settings.topic(ERASURES.name))
     # Its assignor keeps its members' last assignment in the class: one class for each consumer of a process.
     assignor = type("Sticky", (StickyPartitionAssignor,), {})
     consumer = AIOKafkaConsumer(
@@ -200,9 +216,10 @@ async def serve(settings: Settings, orders: Orders, stop: asyncio.Event, metrics
     producer = AIOKafkaProducer(
         **options, client_id=f"{orders.group}-outcomes", acks="all", enable_idempotence=True, linger_ms=5
     )
-    relay = Relay(settings, orders, consumer, producer, metrics)
+    erasures = Erasures(erasure_key(settings))
+    relay = Relay(settings, orders, consumer, producer, metrics, erasures=erasures)
     try:
-        async with orders.target:
+        async with orders.target, following(settings, erasures, count, relay.fail):
             await producer.start()
             consumer.subscribe([settings.topic(TRIGGERS.name)], listener=relay)
             await consumer.start()

@@ -243,3 +243,31 @@ def test_usage(shop: Deployment, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("")
     assert relay(shop, "http://127.0.0.1:1/").wait(PATIENCE) == Exit.USAGE
     assert "is empty: it has to hold the secret" in shop.said("relay")
+
+
+def test_whoever_is_erased_meanwhile_gets_nothing_more_and_is_not_named_again(shop: Deployment) -> None:
+    worker = shop.start("worker")
+    shop.publish(40, users=4)
+    with receiving(lambda message, _: 503 if message["subject"] == "user-0" else 200) as receiver:
+        process = relay(shop, receiver.url)
+        eventually(lambda: len(receiver.taken) == 30 and receiver.attempts["t0"] > 1)
+        mark = shop.json("erase", "user-0")["mark"]
+        eventually(lambda: len(shop.read(shop.settings.topic("deadletters"))) == 10)
+        attempts = receiver.attempts.copy()
+        assert set(receiver.attempts) == {"t0", *receiver.taken}, "those behind it were not even tried"
+        stop(shop, process)
+        # Another group begins at the beginning: what was erased before it started is known before it sends.
+        process = relay(shop, receiver.url, "--group", "another")
+        eventually(lambda: len(shop.read(shop.settings.topic("deadletters"))) == 20)
+        eventually(lambda: set(receiver.taken.values()) == {2})
+        stop(shop, process)
+        assert receiver.attempts["t0"] == attempts["t0"]
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(PATIENCE) == 0
+    letters = shop.read(shop.settings.topic("deadletters"))
+    assert {(letter.key, letter.value) for letter in letters} == {(mark.encode(), b"")}
+    headers = dict(letters[0].headers)
+    assert (headers["reason"], headers["stage"]) == (b"erased", b"relay")
+    assert not any(b"user-0" in text for letter in letters for _, text in letter.headers)
+    named = [e for e in shop.events() if e.get("userId") == "user-0"]
+    assert [e["type"] for e in named] == ["delete"], "no feedback about them"

@@ -5,7 +5,7 @@ import base64
 import hashlib
 import hmac
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,11 +21,15 @@ from standardwebhooks import Webhook
 from agents.edge import RelayMetrics
 from agents.exits import Refusal
 from agents.relay.courier import Courier, Outcome, Pace, decode_trigger
+from agents.relay.erasures import Erasures
 from agents.relay.ledger import WINDOW, Ledger
 from agents.relay.target import Answer, make_target
-from tests.builders import at, event, fold, history, tick
+from pipeline.erasure import Marks, mark_name
+from pipeline.outbox import Outbox
+from tests.builders import at, event, fold, history, tick, ticks
 
 KEY = b"0123456789abcdef01234567"
+ERASURE_KEY = b"the key of erasures"
 SECRET = "whsec_" + base64.b64encode(KEY).decode()
 
 
@@ -36,6 +40,7 @@ class Record(NamedTuple):
     topic: str = "triggers"
     partition: int = 0
     timestamp: int = 1
+    headers: Sequence[tuple[str, bytes]] = ()
 
 
 def trigger(user: str = "ann", offset: int = 0, *, expires: timedelta = timedelta(hours=1)) -> Record:
@@ -139,7 +144,9 @@ class Run(NamedTuple):
 
 
 @asynccontextmanager
-async def running(url: str, tmp_path: Path, *, form: str = "webhook", at_once: int = 4) -> AsyncIterator[Run]:
+async def running(
+    url: str, tmp_path: Path, *, form: str = "webhook", at_once: int = 4, erasures: Erasures | None = None
+) -> AsyncIterator[Run]:
     secret = tmp_path / "secret"
     secret.write_text(f"{SECRET}\n" if form == "webhook" else "write-key\n")
     outcomes: list[Outcome] = []
@@ -154,6 +161,7 @@ async def running(url: str, tmp_path: Path, *, form: str = "webhook", at_once: i
         courier = Courier(
             Ledger(0),
             target=target,
+            erased=(erasures or Erasures(ERASURE_KEY)).mark_of,
             write=write,
             gate=asyncio.Semaphore(at_once),
             pace=Pace(0.02, 0.1),
@@ -310,6 +318,79 @@ async def test_leaving_waits_for_the_request_under_way_and_leaves_the_rest(tmp_p
         await run.courier.leave()
         assert [outcome.record.offset for outcome in run.outcomes] == [0]
         assert run.courier.ledger.position() == (1, "")
+
+
+# ---- erasures
+
+
+def erased(user: str, offset: int, key: bytes = ERASURE_KEY) -> Record:
+    """A certificate of the core."""
+    marked = Marks(key).erase(user.encode(), at(40), offset, at(40))
+    outbox = Outbox("users", 0)
+    outbox.erasure(marked, at(40))
+    [certificate] = outbox.take()["erasures"]
+    return Record(0, certificate.key, certificate.value, "erasures")
+
+
+def test_a_trigger_is_of_before_or_after_an_erasure_by_the_log() -> None:
+    live = [event(at(0)), ticks(at(0), at(31)), event(at(31), kind="delete"), tick(at(32))]
+    live += [event(at(32)), ticks(at(33), at(70))]
+    folded = fold(history(*live))
+    first, second = (Record(n, t.key, t.value, headers=t.headers) for n, t in enumerate(folded.outputs["triggers"]))
+    [certificate] = folded.messages("erasures")
+    offset = certificate["data"]["offset"]
+    assert int(dict(first.headers)["rekindle-offset"]) < offset < int(dict(second.headers)["rekindle-offset"])
+    erasures = Erasures(ERASURE_KEY)
+    assert erasures.mark_of(first) is None
+    erasures.take([erased("ann", offset), Record(1, b"", b"{oops"), erased("ann", 3), erased("bob", 10**6)])
+    assert erasures.mark_of(first) == mark_name(b"ann", ERASURE_KEY).hex()
+    assert erasures.mark_of(second) is None, "they have signed up again since"
+    assert erasures.mark_of(first._replace(headers=())) is not None, "what does not tell is of before"
+    assert erasures.mark_of(first._replace(key=b"eve")) is None
+    other = Erasures(b"another key of erasures")
+    other.take([erased("ann", offset)])
+    assert other.mark_of(first) is None
+
+
+async def test_whose_user_is_erased_is_not_tried_again_and_others_are(tmp_path: Path) -> None:
+    erasures = Erasures(ERASURE_KEY)
+    tried: list[str] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        user = (await request.json())["subject"]
+        tried.append(user)
+        if tried.count("ann") == 3 and user == "ann":
+            erasures.take([erased("ann", 5)])
+        return web.Response(status=500 if user == "ann" else 200)
+
+    async with server(handler) as url, running(url, tmp_path, erasures=erasures) as run:
+        for n, user in enumerate(("ann", "ann", "bob")):
+            run.courier.take(trigger(user, n))
+        await run.finished(3)
+        run.courier.take(trigger("ann", 3))
+        outcomes = {outcome.record.offset: outcome for outcome in await run.finished(4)}
+    assert tried.count("ann") == 3
+    mark = mark_name(b"ann", ERASURE_KEY).hex()
+    assert [(outcomes[n].kind, outcomes[n].mark) for n in range(4)] == [
+        ("erased", mark),
+        ("erased", mark),
+        ("sent", None),
+        ("erased", mark),
+    ]
+    assert run.courier.ledger.position() == (4, "")
+
+
+async def test_what_was_under_way_in_the_erasure_is_done_and_known_as_such(tmp_path: Path) -> None:
+    erasures = Erasures(ERASURE_KEY)
+
+    async def handler(_: web.Request) -> web.Response:
+        erasures.take([erased("ann", 5)])
+        return web.Response()
+
+    async with server(handler) as url, running(url, tmp_path, erasures=erasures) as run:
+        run.courier.take(trigger())
+        [outcome] = await run.finished(1)
+    assert (outcome.kind, outcome.mark) == ("sent", mark_name(b"ann", ERASURE_KEY).hex())
 
 
 @pytest.mark.parametrize(
