@@ -149,11 +149,7 @@ def _take(partition: Partition, outputs: Counter[Message], table: dict[bytes, by
     commit = partition.commit()
     for topic, messages in commit.outputs.items():
         outputs.update((topic, message.key, message.value, tuple(message.headers)) for message in messages)
-    for key, value in commit.changelog:
-        if value is None:
-            table.pop(key, None)
-        else:
-            table[key] = value
+    commit.write_to(table)
 
 
 def _half_folded(actual: Position, table: dict[bytes, bytes]) -> bool:

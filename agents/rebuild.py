@@ -195,11 +195,7 @@ async def _sent(settings: Settings, logs: Logs, number: int, begin: int) -> _Sen
 def _taken(partition: Partition, table: Table, sent: _Sent) -> list[tuple[str, Output]]:
     """Take a commit into the rows; its outputs that were never sent."""
     commit = partition.commit()
-    for key, value in commit.changelog:
-        if value is None:
-            table.pop(key, None)
-        else:
-            table[key] = value
+    commit.write_to(table)
     missing = []
     for topic, messages in commit.outputs.items():
         for message in messages:

@@ -61,6 +61,14 @@ class Commit(NamedTuple):
     outputs: dict[str, list[Output]]
     offset: int
 
+    def write_to(self, rows: dict[bytes, bytes]) -> None:
+        """Take the changelog into the rows that were written before it."""
+        for key, value in self.changelog:
+            if value is None:
+                rows.pop(key, None)
+            else:
+                rows[key] = value
+
 
 class MissingBody(LookupError):
     """The registry has no such body (yet): refresh it, then fold again from this record."""

@@ -10,7 +10,6 @@ from msgspec import structs
 from agents.evidence import Evidence
 from agents.statecheck import invariants
 from pipeline.partition import Partition
-from pipeline.records import LogRecord
 from pipeline.units import DAY
 from schemas.decision import Decision
 from schemas.segment import SegmentChange
@@ -21,6 +20,7 @@ from tests.faults.audit import audit
 from tests.faults.feed import BODIES, Feed
 from tests.faults.outputs import KINDS, Outputs, Told, outputs_of, seen, time_of
 from tests.faults.rules import POLICY
+from tests.kept import write
 
 COUNT = 4
 HOURS = 40  # what two runs of a fault are fed, about
@@ -39,30 +39,8 @@ def fed() -> Evidence:
     inputs = {number: log(entries[number]) for number in range(COUNT)}
     found = Evidence("users", COUNT, dict(BODIES), inputs, {}, {topic.name: {} for topic in OUTPUTS})
     for number in range(COUNT):
-        _write(found, number)
+        write(found, Partition(number, COUNT, found.registry, topic=found.source, secret=SECRET), [inputs[number]])
     return found
-
-
-def _write(found: Evidence, number: int) -> None:
-    partition = Partition(number, COUNT, found.registry, topic=found.source, secret=SECRET)
-    state = found.state[number] = {}
-    for topic in OUTPUTS:
-        found.outputs[topic.name][number] = []
-
-    def keep() -> None:
-        commit = partition.commit()
-        for key, value in commit.changelog:
-            if value is None:
-                state.pop(key, None)
-            else:
-                state[key] = value
-        for topic, messages in commit.outputs.items():
-            kept = found.outputs[topic][number]
-            kept.extend(LogRecord(len(kept), 0, m.key, m.value, m.headers) for m in messages)
-
-    for _ in partition.fold(found.inputs[number]):
-        keep()
-    keep()
 
 
 def test_a_run_without_a_fault_brings_about_all_that_has_to_be_covered(fed: Evidence) -> None:

@@ -143,16 +143,15 @@ def test_everything_lies_in_one_folder(data: Path, tmp_path: Path) -> None:
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
-@pytest.mark.faults
-@pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_kafka_is_gone_when_its_parent_is(data: Path, ending: signal.Signals) -> None:
+def ends_with_its_parent(server: str, data: Path, ending: signal.Signals) -> bool:
+    """Whether a server (`module import Class`) on this folder is gone when its parent got the signal."""
     parent = run(
-        """
+        f"""
         import sys, time
         from pathlib import Path
-        from agents.local import LocalKafka
-        with LocalKafka(Path(sys.argv[1])) as broker:
-            print(broker.pid, flush=True)
+        from agents.{server} as Server
+        with Server(Path(sys.argv[1])) as running:
+            print(running.pid, flush=True)
             time.sleep(600)
         """,
         data,
@@ -161,6 +160,12 @@ def test_kafka_is_gone_when_its_parent_is(data: Path, ending: signal.Signals) ->
     assert not gone(pid)
     parent.send_signal(ending)
     parent.wait(PATIENCE)
-    assert eventually(lambda: gone(pid))
+    return eventually(lambda: gone(pid))
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_kafka_is_gone_when_its_parent_is(data: Path, ending: signal.Signals) -> None:
+    assert ends_with_its_parent("local import LocalKafka", data, ending)
     with LocalKafka(data) as broker:  # and the folder is free again
         assert broker.running

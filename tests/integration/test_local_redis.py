@@ -9,8 +9,7 @@ from redis import Redis
 from agents import local_redis
 from agents.exits import Refusal
 from agents.local_redis import LocalRedis, find_server
-from tests.integration.test_local import gone, line, run
-from tests.waiting import PATIENCE, eventually
+from tests.integration.test_local import ends_with_its_parent
 
 
 def test_data_and_address_survive_a_stop_and_a_kill_loses_what_was_not_saved(tmp_path: Path) -> None:
@@ -42,19 +41,4 @@ def test_one_that_can_not_start_says_where_to_look(tmp_path: Path) -> None:
 @pytest.mark.faults
 @pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGTERM])
 def test_redis_is_gone_when_its_parent_is(tmp_path: Path, ending: signal.Signals) -> None:
-    parent = run(
-        """
-        import sys, time
-        from pathlib import Path
-        from agents.local_redis import LocalRedis
-        with LocalRedis(Path(sys.argv[1])) as server:
-            print(server.pid, flush=True)
-            time.sleep(600)
-        """,
-        tmp_path,
-    )
-    pid = int(line(parent))
-    assert not gone(pid)
-    parent.send_signal(ending)
-    parent.wait(PATIENCE)
-    assert eventually(lambda: gone(pid))
+    assert ends_with_its_parent("local_redis import LocalRedis", tmp_path, ending)

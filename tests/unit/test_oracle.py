@@ -32,6 +32,7 @@ from tests.builders import (
     tick,
     ticks,
 )
+from tests.kept import write as keep
 
 COUNT = 2
 TOPICS = tuple(topic.name for topic in OUTPUTS)
@@ -76,23 +77,7 @@ def evidence() -> Evidence:
 
 
 def write(found: Evidence, number: int, records: list[LogRecord]) -> None:
-    """Fold records, and keep what comes out as the workers do."""
-    partition = Partition(number, COUNT, found.registry)
-    state = found.state[number] = {}
-    for topic in TOPICS:
-        found.outputs[topic][number] = []
-    for start in range(0, len(records), 7):
-        for _ in partition.fold(records[start : start + 7]):
-            pass
-        commit = partition.commit()
-        for key, value in commit.changelog:
-            if value is None:
-                state.pop(key, None)
-            else:
-                state[key] = value
-        for topic, messages in commit.outputs.items():
-            kept = found.outputs[topic][number]
-            kept.extend(LogRecord(len(kept), 0, m.key, m.value, m.headers) for m in messages)
+    keep(found, Partition(number, COUNT, found.registry), [records[n : n + 7] for n in range(0, len(records), 7)])
 
 
 def counts(findings: Findings) -> tuple[int, int, int, int]:
