@@ -134,7 +134,10 @@ def test_who_takes_a_consent_back_is_not_sent_to(fed: Evidence) -> None:
     number, offset, trigger = next(told for told in outputs.triggers if told.message.data.channel == "email")
     before = fed.inputs[number][offset - 1]
     no = identify(time_of(trigger.time) - 9 * DAY, trigger.subject, consent={"email": False})  # however old it is
-    said = {**fed.inputs, number: [*fed.inputs[number][: offset - 1], before._replace(key=no.key, value=no.value)]}
+    said = {
+        **fed.inputs,
+        number: [*fed.inputs[number][: offset - 1], structs.replace(before, key=no.key, value=no.value)],
+    }
     outputs.refused.pop((number, before.offset), None)
     lines = audit(replace(fed, inputs=said), outputs)
     assert any(line.startswith(f"{trigger.subject}: sent by email") for line in lines)
