@@ -1,12 +1,15 @@
-"""The certificate of an erasure: `applied` when nothing of the user is applied or shown any more, `complete` when the
-topics have let go of what they said before.
+"""Erasing a user, and the certificate: `applied` when nothing of the user is applied or shown any more, `complete` when
+the topics have let go of what they said before.
 """
 
 import asyncio
-from typing import Literal
+from time import monotonic, time
+from typing import Final, Literal
 
 import msgspec
 
+from agents.admission import current_admission
+from agents.delivery import deliver
 from agents.erasure_key import erasure_key
 from agents.exits import Exit, Refusal
 from agents.kafka.admin import topic_settings
@@ -18,6 +21,8 @@ from pipeline.position import decode_position
 from schemas.codec import encode_json, rfc3339
 from schemas.partitioner import partition_of
 from schemas.topics import PERSONAL, STATE, gone_within
+
+_PULSE: Final = 0.5  # s between two looks
 
 
 class Certificate(msgspec.Struct):
@@ -43,6 +48,35 @@ class Certificate(msgspec.Struct):
 def request(user: str, mark: str, at: int) -> bytes:
     """The event that erases a user; the same for the same moment (ms), so that sending it twice erases once."""
     return encode_json({"messageId": f"erase-{mark}-{at}", "type": "delete", "userId": user, "timestamp": rfc3339(at)})
+
+
+async def forget(settings: Settings, user: str, at: int, wait: float) -> Certificate | None:
+    """Erase a user who asked for it at `at` (ms), unless they are erased up to then already: append an event of the
+    type `delete`, and look for so many seconds whether it is applied. None: not yet; it will be, once a worker runs.
+
+    Raises:
+        Refusal: as `certificate`; USAGE: it would be refused.
+    """
+    mark = mark_name(user.encode(), erasure_key(settings)).hex()
+    found = await certificate(settings, user, at)
+    if not _covers(found, at):
+        checked = (await current_admission(settings, backfill=False)).check(0, request(user, mark, at))
+        if checked.refusal is not None:
+            raise Refusal(Exit.USAGE, f"they can't be erased: {checked.refusal.message}")
+        async for _ in deliver(settings, [checked]):
+            pass
+    deadline = monotonic() + wait
+    while True:
+        found = await certificate(settings, user, round(time() * 1000))
+        if _covers(found, at):
+            return found
+        if monotonic() > deadline:
+            return None
+        await asyncio.sleep(_PULSE)
+
+
+def _covers(found: Certificate, at: int) -> bool:
+    return found.erased_until is not None and found.erased_until >= rfc3339(at)
 
 
 async def certificate(settings: Settings, user: str, now: int) -> Certificate:

@@ -52,6 +52,7 @@ class Settings(BaseSettings):
     api_bind: str = Field("127.0.0.1", description="another address than loopback needs api_token_file")
     api_port: int = Field(8765, ge=0, le=65535, description="0: any free port")
     api_token_file: Path | None = Field(None, description="file that holds the bearer token and nothing else")
+    api_erase: bool = Field(default=False, description="let who brings the token erase users; needs api_token_file")
 
     erasure_key_file: Path | None = Field(
         None, description="file that holds the key of erasures and nothing else; $REKINDLE_HOME/erasure.key by default"

@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 from redis.exceptions import RedisError
 
 from agents.api import models
+from agents.api.erasing import add_erasing
 from agents.api.guards import AccessLog, ApiMetrics, Guard
 from agents.looks import as_of_of, day_of, report_look, trigger_look, user_look
 from agents.readable import day_text
@@ -151,6 +152,8 @@ def make_app(
         look = report_look(name, cells, _span(since, until), await views.currency())
         return models.Report.model_validate(look)
 
+    if settings.api_erase:
+        add_erasing(app, settings, now)
     return app
 
 

@@ -44,6 +44,9 @@ def token_of(settings: Settings) -> bytes | None:
     """
     path: Path | None = settings.api_token_file
     if path is None:
+        if settings.api_erase:
+            line = "api: who erases users has to bring a token: name a file that holds one in REKINDLE_API_TOKEN_FILE"
+            raise Refusal(Exit.TOKEN, line)
         if is_loopback(settings.api_bind):
             return None
         line = (

@@ -109,6 +109,21 @@ class User(BaseModel):
     decisions: list[dict[str, Any]] = Field(description="newest first: schemas/json/decision.json")
 
 
+class Erased(BaseModel):
+    """How far an erasure has come: its certificate, as `rekindle certificate` says it."""
+
+    state: str = Field(description="sent: not applied yet; applied; complete: no topic holds anything of before")
+    mark: str | None = Field(None, description="what stands for the user from now on; it names nobody")
+    erased_until: str | None = None
+    applied_at: str | None = None
+    partition: int | None = None
+    offset: int | None = None
+    refused: int = Field(0, description="records of before that came since")
+    last_record_at: str | None = None
+    complete_from: str | None = None
+    remains: list[str] = []
+
+
 class Trigger(BaseModel):
     """A decision that can be asked for by its trigger's id, with its gates in words."""
 

@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import uvicorn
-import uvloop
 from prometheus_client import CollectorRegistry
 
 from agents.api.app import make_app
 from agents.api.guards import token_of
+from agents.erasure_key import erasure_key
 from agents.exits import Exit, Refusal
 from agents.exposition import expose
+from agents.kafka.connection import new_loop
 from agents.log import configure_logs, logger
 from agents.settings import Settings
 
@@ -73,6 +74,8 @@ def run(settings: Settings) -> int:
 
     async def main() -> None:
         token = token_of(settings)
+        if settings.api_erase:
+            erasure_key(settings)  # refused now, not when somebody asks
         listening = listen(settings.api_bind, settings.api_port)
         host, port = listening.getsockname()[:2]
         address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
@@ -83,7 +86,10 @@ def run(settings: Settings) -> int:
         await serve(settings, token, listening, stop)
 
     try:
-        uvloop.run(main())
+        # uvloop and Kafka under TLS do not go together (see `new_loop`); only who erases talks to Kafka.
+        protocol = settings.security_protocol if settings.api_erase else "PLAINTEXT"
+        with asyncio.Runner(loop_factory=lambda: new_loop(protocol)) as runner:
+            runner.run(main())
     except Refusal as refusal:
         print(f"rekindle: {refusal.line}", file=sys.stderr, flush=True)  # noqa: T201 for the person at the terminal
         return refusal.code

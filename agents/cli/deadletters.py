@@ -11,7 +11,7 @@ from agents.admission import Checked, current_admission
 from agents.cli.base import Group, as_json, emit, run, settings_of, table
 from agents.cli.ingest import read_mapping
 from agents.cli.lines import document, headers_of, moment
-from agents.cli.send import deliver
+from agents.delivery import deliver
 from agents.exits import Exit
 from agents.kafka.connection import client_options
 from agents.kafka.read import open_logs

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-from time import monotonic, time
+from time import time
 
 import click
 import msgspec
 
-from agents.admission import current_admission
 from agents.cli.base import as_json, emit, run, settings_of
-from agents.cli.send import deliver
 from agents.cli.views_base import Moment, minute
-from agents.erasure import Certificate, request
+from agents.erasure import Certificate, forget
 from agents.erasure import certificate as look_up
-from agents.erasure_key import erasure_key
 from agents.exits import Exit, Refusal
-from agents.settings import Settings
-from pipeline.erasure import mark_name
-from schemas.codec import rfc3339
-
-_PULSE = 0.5  # s between two looks
 
 
 @click.command()
@@ -36,7 +27,7 @@ def erase(ctx: click.Context, *, user: str, at: int | None, wait: float, as_json
     then; it will be, once a worker runs. What lies in topics goes with their retention: `rekindle certificate`.
     """
     settings = settings_of(ctx)
-    found = run(settings, _erase(settings, user, round(time() * 1000) if at is None else at, wait))
+    found = run(settings, forget(settings, user, round(time() * 1000) if at is None else at, wait))
     if found is None:
         raise Refusal(
             Exit.BUG,
@@ -61,25 +52,6 @@ def certificate(ctx: click.Context, *, user: str, as_json: bool) -> None:
     _show(found, as_json=as_json)
     if found.state == "none":
         ctx.exit(Exit.BUG)
-
-
-async def _erase(settings: Settings, user: str, at: int, wait: float) -> Certificate | None:
-    mark = mark_name(user.encode(), erasure_key(settings)).hex()
-    found = await look_up(settings, user, at)
-    if found.erased_until is None or found.erased_until < rfc3339(at):
-        checked = (await current_admission(settings, backfill=False)).check(0, request(user, mark, at))
-        if checked.refusal is not None:
-            raise Refusal(Exit.USAGE, f"they can't be erased: {checked.refusal.message}")
-        async for _ in deliver(settings, [checked]):
-            pass
-    deadline = monotonic() + wait
-    while True:
-        found = await look_up(settings, user, round(time() * 1000))
-        if found.erased_until is not None and found.erased_until >= rfc3339(at):
-            return found
-        if monotonic() > deadline:
-            return None
-        await asyncio.sleep(_PULSE)
 
 
 def _show(found: Certificate, *, as_json: bool) -> None:

@@ -311,6 +311,66 @@ async def test_with_a_token_only_who_brings_it_may_ask(deployment: Deployment, t
         assert TOKEN not in asked.process.said
 
 
+async def test_who_brings_the_token_may_erase_where_the_settings_say_so(deployment: Deployment, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text(TOKEN + "\n")
+    guarded = deployment.environment | {"REKINDLE_API_TOKEN_FILE": str(tmp_path / "token")}
+    path, known = f"/users/{quote(CANARY)}", {"Authorization": f"Bearer {TOKEN}"}
+    await deployment.begin()
+    async with api(guarded, tmp_path, **known) as asked:
+        assert (await asked.http.delete(path)).status_code == 405, "no switch, no route"
+    async with api(guarded | {"REKINDLE_API_ERASE": "true"}, tmp_path, **known) as asked:
+        when = {"at": "2024-01-02T01:00:00Z"}
+        await populate(deployment)
+        for headers in ({"Authorization": ""}, {"Authorization": "Bearer x"}):
+            assert (await asked.http.delete(path, params=when, headers=headers)).status_code == 401
+        sent = await asked.http.delete(path, params=when | {"wait": 0})
+        assert (sent.status_code, sent.json()["state"]) == (202, "sent"), "no worker runs"
+        async with deployment.worker(make_core=None), deployment.views():
+            done = await asked.http.delete(path, params=when | {"wait": 30})
+            assert done.status_code == 200, done.text
+            found = done.json()
+            assert (found["state"], found["erased_until"]) == ("applied", "2024-01-02T01:00:00.000Z")
+            again = (await asked.http.delete(path, params=when)).json()
+            assert (again["mark"], again["offset"]) == (found["mark"], found["offset"]), "it is erased once"
+            await deployment.folded()
+            await deployment.agrees()
+            await asked.get(path, 404)
+            assert not await deployment.residue(b"canary")
+            for wrong, more in (("rekindle.control", when), ("null", when), (quote(CANARY), {"at": "2999-01-01"})):
+                answer = await asked.http.delete(f"/users/{wrong}", params=more)
+                assert answer.status_code == 422, (wrong, answer.text)
+        assert "canary" not in asked.process.said
+        assert TOKEN not in asked.process.said
+
+
+async def test_who_may_erase_needs_a_token_and_the_key_of_erasures(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text(TOKEN)
+    erasing = {"REKINDLE_API_PORT": "0", "REKINDLE_API_ERASE": "true"}
+    token, nowhere = {"REKINDLE_API_TOKEN_FILE": str(tmp_path / "token")}, str(tmp_path / "nowhere")
+    for more, code, word in (
+        ({}, Exit.TOKEN, "who erases users has to bring a token"),
+        (token | {"REKINDLE_ERASURE_KEY_FILE": nowhere}, Exit.ERASURE_KEY, "can't be read"),
+    ):
+        process = start(erasing | more, tmp_path, "api")
+        ended, said = await process.end()
+        assert (ended, word in said) == (code, True), said
+
+
+async def test_without_kafka_nobody_is_erased_and_it_says_so(redis: LocalRedis, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text(TOKEN)
+    environment = {
+        "REKINDLE_BROKERS": "127.0.0.1:1",
+        "REKINDLE_REDIS_URL": redis.url,
+        "REKINDLE_API_TOKEN_FILE": str(tmp_path / "token"),
+        "REKINDLE_API_ERASE": "true",
+        "REKINDLE_METRICS_PORT": "0",
+    }
+    async with api(environment, tmp_path, Authorization=f"Bearer {TOKEN}") as asked:
+        answer = await asked.http.delete("/users/canary")
+        assert (answer.status_code, "Kafka does not answer" in answer.json()["detail"]) == (503, True)
+        assert "canary" not in asked.process.said
+
+
 async def test_on_loopback_only_names_of_this_machine_are_answered(deployment: Deployment, tmp_path: Path) -> None:
     async with api(deployment.environment, tmp_path) as asked:
         for host, status in (("evil.example", 421), ("localhost:1", 200), ("127.0.0.1", 200), ("[::1]:8", 200)):

@@ -7,6 +7,7 @@ from tests.mutants.mutant import Suite
 PARTITION: Final = "pipeline/partition.py"
 USER: Final = "pipeline/user.py"
 _rule = Suite("unit/test_erasure").rule
+_relay = Suite("unit/test_relay").rule
 
 ERASURE: Final = (
     _rule(
@@ -85,5 +86,26 @@ ERASURE: Final = (
         "raise WrongKey",
         "pass",
         "another_key_is_refused_and_a_state_of_before_there_were_marks_is_not",
+    ),
+    _relay(
+        "of who was erased no trigger is tried again",
+        "agents/relay/courier.py",
+        "if self._erased(record) is not None:",
+        "if False:",
+        "whose_user_is_erased_is_not_tried_again_and_others_are",
+    ),
+    _relay(
+        "whoever was erased while a request was under way is not written about",
+        "agents/relay/courier.py",
+        "outcome._replace(mark=self._erased(outcome.record))",
+        "outcome",
+        "what_was_under_way_in_the_erasure_is_done_and_known_as_such",
+    ),
+    _relay(
+        "who signs up again after an erasure is sent to",
+        "agents/relay/erasures.py",
+        "if erased is not None and int(revealed) < erased else None",
+        "if erased is not None else None",
+        "a_trigger_is_of_before_or_after_an_erasure_by_the_log",
     ),
 )
