@@ -29,9 +29,9 @@ _EPOCH: Final = date(1970, 1, 1)
 class Considered(msgspec.Struct, gc=False):
     """A decision as far as a backtest needs it, and what the user did then. Times in ms.
 
-    `at`: when it was decided; `episode`: the user's last activity before. `came_back`: the first activity since, and
-    `goal_at`: the first within the window that is the goal (0: none by the end of the history). `gone`: the user was
-    erased before that was known. The two are followed for `FLAGGED` verdicts only.
+    `at`: when it was decided; `episode`: the user's last activity before. `came_back`: the first activity since (none
+    that itself made the rule due), and `goal_at`: the first within the window that is the goal (0: none by the end of
+    the history). `gone`: the user was erased within the window. The two are followed for `FLAGGED` verdicts only.
     """
 
     user: str
@@ -122,16 +122,18 @@ class Watched(Partition):
             self._waiting.setdefault(key, []).append(found)
 
     def _apply(self, record: Record, item: Happening, state: UserState) -> None:
+        before = len(self.considered)
         super()._apply(record, item, state)
         waiting = self._waiting.get(item.key)
         if waiting is None:
             return
         if item.kind == "delete":
             for one in waiting:
-                one.gone = True
+                one.gone = item.time <= one.window_end
             del self._waiting[item.key]
         elif item.active:
-            rest = [one for one in waiting if not _answered(one, item)]
+            brought = [one for one in self.considered[before:] if one.at == item.time]  # no return from what it begins
+            rest = [one for one in waiting if one in brought or not _answered(one, item)]
             if rest:
                 self._waiting[item.key] = rest
             else:

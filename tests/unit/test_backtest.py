@@ -12,7 +12,7 @@ from pipeline.play import Raw, in_order
 from pipeline.policy import parse
 from pipeline.units import DAY
 from schemas.trigger import Perk
-from tests.builders import POLICY, Entry, at, event, identify
+from tests.builders import POLICY, Entry, at, event, identify, order
 from tests.policies import two_rules
 
 
@@ -108,6 +108,22 @@ def test_an_erased_user_is_neither_measured_nor_lost() -> None:
     entries = [event(at(0), "ann"), event(at(32), "ann", None, kind="delete"), event(at(100), "eve")]
     found = tried(entries)
     assert (found.total.flagged, found.total.measured, found.coverage.lost) == (1, 0, 0)
+
+
+def test_who_is_erased_after_the_window_is_measured() -> None:
+    found = tried([event(at(0), "ann"), event(at(38), "ann", None, kind="delete"), event(at(100), "eve")])
+    assert (found.total.flagged, found.total.measured, found.total.came_back) == (1, 1, 0)
+
+
+def test_an_activity_is_no_return_from_what_itself_brings_about() -> None:
+    bought_again = POLICY.replace(
+        "rules:\n", "segments:\n  - {id: twice, where: {orders: {at_least: 2}}}\nrules:\n"
+    ).replace("{silence: 30d}", "{segment: twice}")
+    once_more = [order(at(0), "ann"), order(at(5), "ann"), event(at(100), "eve")]
+    found = tried(once_more, bought_again)
+    assert (found.total.flagged, found.total.came_back, found.total.reached_goal) == (1, 0, 0)
+    found = tried([*once_more, event(at(7), "ann")], bought_again)
+    assert (found.total.flagged, found.total.came_back, found.total.reached_goal) == (1, 1, 1)
 
 
 def decided(user: str = "ann", verdict: str = "send", day: int = 30, step: int = 0, reserved: int = 0) -> Considered:
