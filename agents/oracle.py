@@ -29,7 +29,7 @@ from schemas.control import Gap
 _DETAILS: Final = 200
 _PULSE: Final = 0.2  # s between two looks at how far the workers are
 
-_OTHERS: Final = (b"ingest", b"relay")  # stages of dead letters that no worker wrote
+_OTHERS: Final = (b"ingest", b"relay", b"replay")  # stages of dead letters that no worker wrote
 
 Message = tuple[str, bytes, bytes, tuple[tuple[str, bytes], ...]]
 """Topic, key, value and headers of an output: what has to be equal, byte by byte."""

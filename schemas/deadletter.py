@@ -35,7 +35,8 @@ DeadLetterReason = Literal[
 
 # Where it was refused. The first six are the worker's. `ingest`: the bytes are those of the foreign topic that the
 # headers name; `relay`: they are a trigger that nobody took before it expired, or none of a user who was erased first.
-Stage = Literal["decode", "validate", "time", "control", "skip", "erased", "ingest", "relay"]
+# `replay`: it is no dead letter, but the mark of one that was sent again.
+Stage = Literal["decode", "validate", "time", "control", "skip", "erased", "ingest", "relay", "replay"]
 
 
 class DeadLetterHeaders(msgspec.Struct, kw_only=True):

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from agents.deadletters import headers_of
 from agents.files import text_of
 from pipeline.money import amount
 from pipeline.sentences import because, short
@@ -20,6 +21,8 @@ _decision = msgspec.json.Decoder(Decision).decode
 _outcome = msgspec.json.Decoder(Outcome).decode
 _erasure = msgspec.json.Decoder(Erasure).decode
 _segment = msgspec.json.Decoder(SegmentChange).decode
+
+_NUMBERS = ("core", "partition", "offset", "time")  # headers of dead letters
 
 _SENT = Words("{why}; until {until}", "{why}；有效期至 {until}")
 _DECIDED = Words("{what}; due: {why}", "{what}；到期原因：{why}")
@@ -80,14 +83,10 @@ def _ending(outcome: OutcomeData) -> str:
     return "not recalled"
 
 
-def headers_of(record: Any) -> dict[str, str]:
-    """Headers as text."""
-    return {name: value.decode("utf-8", "replace") for name, value in record.headers}
-
-
 def document(record: Any) -> dict[str, Any]:
-    """A dead letter for JSON: its headers, its key and the raw bytes."""
-    return {**headers_of(record), "key": text_of(record.key or b""), "value": text_of(record.value or b"")}
+    """A dead letter for JSON: its headers (numbers as numbers), its key and the raw bytes."""
+    told = {name: int(text) if name in _NUMBERS else text for name, text in headers_of(record).items()}
+    return {**told, "key": text_of(record.key or b""), "value": text_of(record.value or b"")}
 
 
 def moment(ms: int) -> str:

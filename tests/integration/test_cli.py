@@ -189,8 +189,16 @@ def test_dead_letters_are_listed_and_sent_again(rekindle: Rekindle, kafka: Local
         assert "key_mismatch" in rekindle("deadletters", "list", "--reason", "key_mismatch").stdout
         assert "no dead letters" in rekindle("deadletters", "list", "--reason", "too_late").stdout
         again = rekindle.json("deadletters", "replay", code=Exit.USAGE)
-        assert again["sent"] == 1
-        assert len(again["refused"]) == 2
+        assert (again["sent"], again["passed"], len(again["refused"])) == (1, 0, 2)
+        again = rekindle.json("deadletters", "replay", code=Exit.USAGE)
+        assert (again["sent"], again["passed"], len(again["refused"])) == (0, 1, 2)
+        assert again["refused"][0]["partition"] == 1
+        listed = rekindle.json("deadletters", "list")
+        assert (listed["total"], listed["replayed"]) == (3, 1)
+        assert [bool(each["replayed"]) for each in listed["deadletters"]] == [True, False, False]
+        assert [each["offset"] for each in listed["deadletters"]] == [0, 1, 2]
+        assert "; 1 of them sent again" in rekindle("deadletters", "list").stdout
+        assert rekindle.agrees()["ok"]
         rekindle("send", "-", text=json.dumps(old))
         findings = rekindle.agrees()
         assert findings["ok"], findings["details"]
@@ -200,9 +208,13 @@ def test_dead_letters_are_listed_and_sent_again(rekindle: Rekindle, kafka: Local
         assert "1 sent again" in rekindle("deadletters", "replay", "--reason", "too_late", "--backfill").stdout
         findings = rekindle.agrees()
         assert findings["ok"], findings["details"]
+        insisted = rekindle("deadletters", "replay", "--reason", "key_mismatch", "--again").stdout
+        assert "1 sent again, 0 not" in insisted
+        assert rekindle.agrees()["ok"]
     assert rekindle.json("deadletters", "list")["total"] == 4
-    last = rekindle("tail", "deadletters", "-n", "1").stdout
+    last = rekindle("tail", "deadletters", "-n", "3").stdout
     assert "too_late: more than 7 days behind the clock" in last
+    assert "too_late: sent again by " in last
 
 
 def test_policies_are_published_listed_and_rolled_back(rekindle: Rekindle) -> None:
