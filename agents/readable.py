@@ -1,6 +1,7 @@
 """Rows and sums with names instead of positions, as people and other programs read them."""
 
 from datetime import date, timedelta
+from functools import lru_cache
 from typing import Any, Final
 
 from pipeline.lifecycle import STAGES
@@ -40,7 +41,7 @@ def user_view(key: bytes, state: UserState) -> dict[str, Any]:
             "last": rfc3339(activity.last),
             "days": activity.days,
             "days_decayed": {"7d": activity.c7, "30d": activity.c30, "90d": activity.c90},
-            "recent_days": [day_text(activity.last // DAY - ago) for ago in range(64) if activity.ring >> ago & 1],
+            "recent_days": _days_back(activity.last // DAY, activity.ring),
             "last_message_id": activity.last_id,
             "last_order": day_text(activity.order_day) if activity.order_day >= 0 else None,
             "activated": activity.activated,
@@ -84,6 +85,17 @@ def user_view(key: bytes, state: UserState) -> dict[str, Any]:
     return view
 
 
+def _days_back(last: int, ring: int) -> list[str]:
+    """Dates of the bits of `ring`, latest first: bit i stands for i days before `last`."""
+    found = []
+    while ring:
+        lowest = ring & -ring
+        found.append(day_text(last + 1 - lowest.bit_length()))
+        ring ^= lowest
+    return found
+
+
+@lru_cache(maxsize=4096)
 def day_text(day: int) -> str:
     """Days since 1970 as an ISO date."""
     return (_EPOCH + timedelta(days=day)).isoformat()

@@ -10,7 +10,7 @@ import msgspec
 
 from pipeline.admission import Channels, Rejection, admit
 from pipeline.partition import Partition
-from pipeline.play import Raw, Step, in_order, play, read_raw, replay
+from pipeline.play import Played, Raw, Step, in_order, play, read_raw, replay
 from pipeline.policy import DEFAULT
 from pipeline.records import LogRecord, Output
 
@@ -106,7 +106,7 @@ def run(
     risk = None if model is None else sha256(model).hexdigest()
     if risk is not None and model is not None:
         registry[f"model/{risk}"] = model
-    partition = Partition(0, 1, registry, tenant=tenant)
+    partition = Played(0, 1, registry, tenant=tenant)
     outputs: dict[str, list[bytes]] = {topic: [] for topic in _ANSWERS}
     refused: dict[int, Output] = {}  # by offset
     reported = 0

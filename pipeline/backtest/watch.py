@@ -1,6 +1,6 @@
 """A partition that is watched: what it decides stays a struct, and whether the user came back is noted beside it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
 from functools import lru_cache
 from hashlib import sha256
@@ -10,11 +10,11 @@ import msgspec
 
 from pipeline.happening import Happening
 from pipeline.outbox import Outbox
-from pipeline.partition import Partition
-from pipeline.play import Raw, history_span, play, replay
+from pipeline.play import Played, Raw, history_span, play, replay
 from pipeline.policy import Policy, parse
-from pipeline.records import Commit, Record
+from pipeline.records import Record
 from pipeline.state import UserState
+from pipeline.sums import Cells, Fact
 from pipeline.units import DAY, HOUR, MINUTE, SECOND
 from schemas.decision import Decision
 from schemas.trigger import Perk
@@ -22,7 +22,6 @@ from schemas.trigger import Perk
 FLAGGED: Final = frozenset({"send", "holdout", "shadow"})
 """Verdicts on users whom no gate kept back: they were told apart as leaving, whether or not a message would go out."""
 _REPORT: Final = 10_000  # events between two reports
-_DECODED: Final = 50_000  # rows
 _EPOCH: Final = date(1970, 1, 1)
 
 
@@ -85,21 +84,25 @@ class _Collector(Outbox):
             self._told(key, message)
 
 
-class Watched(Partition):
+class _Uncounted(Cells):
+    """The sums of a partition of which nobody asks for any."""
+
+    __slots__ = ()
+
+    def add(self, facts: Iterable[Fact]) -> None:
+        """Nothing is added up."""
+
+
+class Watched(Played):
     """One partition of one; `considered` grows as it folds. `registry` as a partition's."""
 
     def __init__(self, registry: Mapping[str, bytes]) -> None:
         super().__init__(0, 1, registry)
         self._context.purse = None  # no budget was leased to a replay: it tells what would be needed
+        self.cells = _Uncounted()
         self.considered: list[Considered] = []
         self._waiting: dict[bytes, list[Considered]] = {}
         self._outbox = _Collector(self._decided)
-
-    def commit(self) -> Commit:
-        """Nothing is written anywhere: rows are only encoded where they are many, to take a fifth of the memory."""
-        if len(self._hot) < _DECODED:
-            return Commit([], {}, self.offset)
-        return super().commit()
 
     def _decided(self, key: bytes, decision: Decision) -> None:
         data = decision.data

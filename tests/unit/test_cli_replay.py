@@ -84,6 +84,18 @@ def test_two_runs_write_the_same_bytes_and_json_names_what_came_out(tmp_path: Pa
     assert sum(cell["revenue"] for cell in sums["channels"]) == 1250
 
 
+def test_rows_that_are_many_and_therefore_encoded_meanwhile_come_out_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path, history())
+    assert replay(tmp_path, "decoded", path).exit_code == 0
+    monkeypatch.setattr("pipeline.play._DECODED", 10)
+    monkeypatch.setattr("pipeline.play._BATCH", 50)
+    assert replay(tmp_path, "encoded", path).exit_code == 0
+    for name in FILES:
+        assert (tmp_path / "decoded" / name).read_bytes() == (tmp_path / "encoded" / name).read_bytes(), name
+
+
 def test_order_of_lines_packing_and_stdin_make_no_difference(tmp_path: Path) -> None:
     events = history()
     path = write(tmp_path, events)
