@@ -23,12 +23,13 @@ _Text = str | dict[str, str] | None
 
 
 class _Manifest(msgspec.Struct):
-    """`records` by topic."""
+    """`records` by topic; `starts`: the earliest offset by topic and partition."""
 
     format: int
     source: str
     partitions: int
     records: dict[str, int]
+    starts: dict[str, dict[int, int]] = {}
 
 
 class _Line(msgspec.Struct):
@@ -58,10 +59,11 @@ async def write_dump(settings: Settings, out: Path) -> dict[str, int]:
             source = settings.topic(USERS.name)
             count = await logs.count(source)
             # The state first: whatever it has folded then is in the topics that are read after it.
-            written = {}
+            written, starts = {}, {}
             for topic in (STATE, USERS, REGISTRY, *OUTPUTS):
+                starts[topic.name] = await logs.starts(settings.topic(topic.name))
                 written[topic.name] = await _write(logs, topic, settings.topic(topic.name), out)
-        manifest = _Manifest(_FORMAT, source, count, written)
+        manifest = _Manifest(_FORMAT, source, count, written, starts)
         (out / _MANIFEST).write_bytes(msgspec.json.format(_encode(manifest), indent=2) + b"\n")
     except OSError as error:
         raise Refusal(Exit.USAGE, f"{out}: {error.strerror}") from error
@@ -108,6 +110,7 @@ def read_dump(folder: Path) -> Evidence:
             raise Refusal(Exit.USAGE, f"{folder} was dumped by another release (format {manifest.format})")
         numbers = range(manifest.partitions)
         evidence = Evidence(manifest.source, manifest.partitions, {}, _lists(numbers), {n: {} for n in numbers}, {})
+        evidence.starts = manifest.starts
         for line in _lines(folder, REGISTRY.name):
             evidence.registry[_key(line).decode()] = bytes_of(line.value or "")
         for line in _lines(folder, STATE.name):

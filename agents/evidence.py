@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, Final
 
@@ -34,6 +34,15 @@ class Evidence:
     """Latest value of each key of the state topic."""
     outputs: dict[str, dict[int, list[LogRecord]]]
     """By topic, without its prefix."""
+    starts: dict[str, dict[int, int]] = field(default_factory=dict)
+    """Earliest offset by topic, without its prefix, and partition; 0 of what is not named."""
+    ends: dict[int, int] = field(default_factory=dict)
+    """Where the user topic ends, workers being as far as `state` says."""
+
+    def earliest(self, number: int) -> int:
+        """The earliest record of a partition of the user topic, or where it begins if it is empty."""
+        inputs = self.inputs[number]
+        return max(self.starts.get(USERS.name, {}).get(number, 0), inputs[0].offset if inputs else 0)
 
 
 async def gather(settings: Settings, *, wait: float = 30.0) -> Evidence:
@@ -43,7 +52,8 @@ async def gather(settings: Settings, *, wait: float = 30.0) -> Evidence:
         count = await logs.count(source)
         evidence = Evidence(source, count, {}, {n: [] for n in range(count)}, {n: {} for n in range(count)}, {})
         deadline = monotonic() + wait
-        read = await _more(logs, source, evidence.inputs, await logs.starts(source))
+        starts = evidence.starts[USERS.name] = await logs.starts(source)
+        read = await _more(logs, source, evidence.inputs, starts)
         folded = await logs.starts(state)
         while True:
             ends = await logs.stable_ends(state)  # elsewhere a transaction might be cut: its rows without its position
@@ -53,6 +63,7 @@ async def gather(settings: Settings, *, wait: float = 30.0) -> Evidence:
             if not any(map(unfolded, evidence.inputs.values(), evidence.state.values())) or monotonic() >= deadline:
                 break
             await asyncio.sleep(_PULSE)
+        evidence.ends = await logs.ends(source)
         # The workers may have folded some that came meanwhile.
         folded = {n: max(read[n], reached(rows)) for n, rows in evidence.state.items()}
         await _more(logs, source, evidence.inputs, read, folded)
@@ -60,7 +71,8 @@ async def gather(settings: Settings, *, wait: float = 30.0) -> Evidence:
         for topic in OUTPUTS:
             found = evidence.outputs[topic.name] = {n: [] for n in range(count)}
             name = settings.topic(topic.name)
-            await _more(logs, name, found, await logs.starts(name))
+            starts = evidence.starts[topic.name] = await logs.starts(name)
+            await _more(logs, name, found, starts)
     return evidence
 
 

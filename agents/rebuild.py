@@ -20,7 +20,7 @@ from agents.exits import Exit, Refusal
 from agents.kafka.connection import client_options
 from agents.kafka.read import Logs, open_logs
 from agents.kafka.store import check_source, probe_source, reader
-from agents.oracle import identity_of, source_offset
+from agents.outputcheck import identity_of, source_offset
 from agents.replay import few_collections
 from agents.restore import last_sent, refuse_unready, restore
 from agents.settings import Settings

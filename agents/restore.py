@@ -14,7 +14,7 @@ from agents.kafka.connection import client_options
 from agents.kafka.publish import HISTORY
 from agents.kafka.read import Logs, open_logs
 from agents.kafka.store import check_source, probe_source, reader
-from agents.oracle import source_offset
+from agents.outputcheck import source_offset
 from agents.settings import Settings
 from agents.snapshot import Manifest, check, read, registry_of
 from pipeline.position import Position

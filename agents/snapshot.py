@@ -13,7 +13,7 @@ from hashlib import file_digest
 from importlib.metadata import version
 from pathlib import Path
 from time import time
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -198,6 +198,20 @@ def read(folder: Path, file: File) -> Iterator[tuple[bytes, bytes]]:
 def registry_of(folder: Path, manifest: Manifest) -> dict[str, bytes]:
     """Entries of the registry topic, in the order in which they were written."""
     return {key.decode("utf-8", "replace"): body for key, body in read(folder, manifest.registry)}
+
+
+class Begin(NamedTuple):
+    """A snapshot in memory: rows by partition, and the registry."""
+
+    tables: dict[int, Table]
+    registry: dict[str, bytes]
+
+
+def load(folder: Path) -> Begin:
+    """A whole snapshot. Raises as `check`."""
+    manifest = check(folder)
+    tables = {part.partition: dict(read(folder, part.file)) for part in manifest.parts}
+    return Begin(tables, registry_of(folder, manifest))
 
 
 def check(folder: Path) -> Manifest:

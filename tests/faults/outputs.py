@@ -7,7 +7,7 @@ from typing import Final, Generic, NamedTuple, TypeVar, get_args
 import msgspec
 
 from agents.evidence import Evidence
-from agents.oracle import source_offset
+from agents.outputcheck import source_offset
 from pipeline.sums import CALIBRATION, OUTCOMES
 from pipeline.sums.base import decode_key
 from pipeline.units import HOUR

@@ -83,11 +83,11 @@ class Rekindle:
             asyncio.run(publish_control(self.settings, message))
 
     @contextmanager
-    def worker(self) -> Iterator[subprocess.Popen[bytes]]:
+    def worker(self, *words: str) -> Iterator[subprocess.Popen[bytes]]:
         """`rekindle worker` as a process; it has to leave with 0 on SIGTERM."""
         environment = os.environ | {"REKINDLE_METRICS_PORT": "0"}
         process = subprocess.Popen(
-            [sys.executable, "-m", "agents.cli", *self.options, "worker"],
+            [sys.executable, "-m", "agents.cli", *self.options, "worker", *words],
             cwd=ROOT,
             env=environment,
             stdout=subprocess.PIPE,

@@ -69,10 +69,10 @@ def sent(command: Rekindle, topic: str = "triggers") -> int:
     return len(found)
 
 
-def cut(command: Rekindle) -> None:
-    """Retention deletes everything in the user topic."""
+def cut(command: Rekindle, earliest: int = -1) -> None:
+    """Retention deletes everything in the user topic, or what lies before an offset."""
     admin = KafkaAdminClient(**client_options(command.settings))
-    admin.delete_records({TopicPartition(command.settings.topic("users"), n): -1 for n in range(4)})
+    admin.delete_records({TopicPartition(command.settings.topic("users"), n): earliest for n in range(4)})
     admin.close()
 
 
@@ -238,6 +238,43 @@ def test_without_a_log_that_reaches_back_an_operator_may_go_on(rekindle: Rekindl
     done = rekindle.json("rebuild", "--accept-gap")
     assert (done["missing"], done["sent"]) == ([], 0)
     assert sent(rekindle) == USERS
+
+
+def test_a_log_that_retention_has_cut_is_verified_from_a_snapshot(rekindle: Rekindle, tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    works(rekindle, 8)
+    rekindle("snapshot", "--out", first)
+    works(rekindle, 15)
+    cut(rekindle, 6)
+    said = rekindle("verify", code=Exit.GAP).stdout
+    assert "records 0-5 of partition 0, 0-5 of partition 1, 0-5 of partition 2 and of 1 more are gone" in said
+    assert "so the state can't be replayed from the log alone: rekindle verify --from SNAPSHOT" in said
+    assert "agrees" not in said
+    assert "0 lost" not in said
+    found = rekindle.json("verify", code=Exit.GAP)
+    assert found["gone"] == [{"partition": n, "first": 0, "last": 5} for n in range(4)]
+    assert (found["read"], found["state_errors"], found["unsettled"]) == (0, 0, [])
+    said = rekindle("verify", "--from", first).stdout
+    assert f"records behind the snapshot {first} replayed: 0 lost" in said
+    assert "everything agrees" in said
+
+    rekindle("dump", "--out", tmp_path / "dump")
+    assert rekindle.json("verify", "--dump", tmp_path / "dump", code=Exit.GAP)["gone"] == found["gone"]
+    assert rekindle.json("verify", "--dump", tmp_path / "dump", "--from", first)["ok"]
+
+    rekindle("snapshot", "--out", second)
+    rekindle.say(tick(20))
+    cut(rekindle)
+    send(rekindle, (event(f"user-{n}", 20 + n / 1000) for n in range(USERS)))
+    with rekindle.worker("--accept-gap"):
+        assert rekindle.json("verify", "--from", second)["ok"]
+    said = rekindle("verify", code=Exit.GAP).stdout
+    assert "in the middle" not in said
+    assert (
+        "can't be replayed from this snapshot: it needs a newer one"
+        in rekindle("verify", "--from", first, code=Exit.GAP).stdout
+    )
+    assert rekindle.json("verify", "--from", second)["read"] > USERS
 
 
 @pytest.fixture

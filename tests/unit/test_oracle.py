@@ -5,11 +5,14 @@ import pytest
 from msgspec.structs import replace as replace_fields
 
 from agents.evidence import Evidence
-from agents.oracle import Findings, check
+from agents.exits import Exit, Refusal
+from agents.oracle import Findings, Gone, check
+from agents.outputcheck import source_offset
+from agents.snapshot import Begin
 from agents.statecheck import invariants
 from pipeline.erasure import WrongKey, decode_mark, encode_mark
 from pipeline.partition import Partition
-from pipeline.position import decode_position
+from pipeline.position import decode_position, encode_position
 from pipeline.records import LogRecord
 from pipeline.risk import Recency
 from pipeline.units import DAY
@@ -77,7 +80,29 @@ def evidence() -> Evidence:
 
 
 def write(found: Evidence, number: int, records: list[LogRecord]) -> None:
-    keep(found, Partition(number, COUNT, found.registry), [records[n : n + 7] for n in range(0, len(records), 7)])
+    keep(found, Partition(number, found.count, found.registry), [records[n : n + 7] for n in range(0, len(records), 7)])
+
+
+def snapshot(found: Evidence, many: int) -> Begin:
+    """As of the first records of each partition."""
+    before = replace(found, state={}, outputs={topic: {} for topic in TOPICS})
+    for number in range(found.count):
+        write(before, number, found.inputs[number][:many])
+    return Begin(before.state, found.registry)
+
+
+def cut(found: Evidence, earliest: int) -> Evidence:
+    """What is left when retention has deleted records before `earliest`, of the user topic and all others."""
+    inputs = {n: [record for record in records if record.offset >= earliest] for n, records in found.inputs.items()}
+    starts = {topic: dict.fromkeys(inputs, earliest) for topic in ("users", *TOPICS)}
+    outputs = {
+        topic: {
+            n: [r for r in records if (source_offset(topic, r.headers) or 0) >= earliest]
+            for n, records in partitions.items()
+        }
+        for topic, partitions in found.outputs.items()
+    }
+    return replace(found, inputs=inputs, outputs=outputs, starts=starts)
 
 
 def counts(findings: Findings) -> tuple[int, int, int, int]:
@@ -269,3 +294,125 @@ def test_an_accepted_gap_is_not_replayed() -> None:
     findings = check(found)
     assert findings.ok, findings.details
     assert findings.read == len(kept)
+
+
+def test_a_log_that_retention_has_cut_is_said_to_be_cut(evidence: Evidence) -> None:
+    left = replace(evidence, inputs=evidence.inputs | {0: evidence.inputs[0][6:]}, starts={"users": {0: 6}})
+    findings = check(left)
+    assert findings.gone == [Gone(0, 0, 5)]
+    assert findings.details == []
+    assert not findings.differs
+    assert not findings.ok
+    assert findings.read == len(evidence.inputs[1])
+    left.state[0].pop(b"u" + users(0, 1)[0].encode())
+    assert check(left).differs, "rows and sums are compared all the same"
+
+
+def test_what_is_left_of_a_log_is_replayed_from_a_snapshot(evidence: Evidence) -> None:
+    begin = snapshot(evidence, 40)
+    for left in (evidence, cut(evidence, 30), cut(evidence, 40)):
+        findings = check(left, begin=begin)
+        assert findings.ok, (findings.details, findings.gone)
+        assert findings.read == sum(map(len, evidence.inputs.values())) - 80
+    findings = check(cut(evidence, 41), begin=begin)
+    assert findings.gone == [Gone(0, 40, 40), Gone(1, 40, 40)]
+    left = replace(cut(evidence, 40), starts={"users": {0: 40, 1: 40}})
+    left.outputs["triggers"][1].pop()
+    left.state[0].pop(b"u" + users(0, 1)[0].encode())
+    findings = check(left, begin=begin)
+    assert findings.lost == 1
+    assert any("is missing" in line for line in findings.details)
+
+
+@pytest.mark.parametrize("many", [8, 40])
+def test_a_snapshot_of_another_log_or_of_after_the_state_is_refused(evidence: Evidence, many: int) -> None:
+    begin = snapshot(evidence, many)
+    last = evidence.inputs[1][many - 1]
+    other = [*evidence.inputs[1][: many - 1], replace_fields(last, value=b"{}"), *evidence.inputs[1][many:]]
+    with pytest.raises(Refusal, match=rf"users partition 1 was recreated: its record {many - 1} is not") as refused:
+        check(replace(evidence, inputs=evidence.inputs | {1: other}), begin=begin)
+    assert refused.value.code is Exit.RECREATED
+    with pytest.raises(Refusal, match="take an older one"):
+        check(replace(evidence, state=snapshot(evidence, many - 1).tables), begin=begin)
+    with pytest.raises(Refusal, match="the snapshot has 1 partitions, and users 2"):
+        check(evidence, begin=Begin({0: begin.tables[0]}, begin.registry))
+
+
+def test_a_state_that_began_with_a_cut_log_is_replayed(evidence: Evidence) -> None:
+    """As of a deployment that is newer than its log."""
+    left = replace(evidence, starts={"users": {0: 6}})
+    left.inputs[0] = left.inputs[0][6:]
+    write(left, 0, left.inputs[0])
+    findings = check(left)
+    assert findings.ok, findings.details
+    assert findings.read == sum(map(len, left.inputs.values()))
+
+
+def test_after_an_accepted_gap_a_cut_log_is_replayed_from_a_snapshot_only() -> None:
+    found = Evidence("users", 1, registry(POLICY), {}, {}, {topic: {} for topic in TOPICS})
+    entries = [event(at(0, 0, n), f"user-{n}") for n in range(4)]
+    records = log(played(), tick(at(0)), adopt(), entries, gap(5, 7), event(at(0, 0, 6), "dan"))
+    write(found, 0, records[:5])
+    begin = Begin({0: found.state[0]}, {})
+    write(found, 0, records[:5] + records[7:])
+    left = replace(found, inputs={0: records[7:]}, starts={"users": {0: 7}})
+    findings = check(left)
+    assert (findings.gone, findings.unsettled, findings.differs) == ([Gone(0, 0, 6)], [], False)
+    findings = check(left, begin=begin)
+    assert findings.ok, findings.details
+
+
+def test_an_output_that_its_topic_no_longer_holds_is_not_lost(evidence: Evidence) -> None:
+    """An operator may keep a topic for a shorter time than the user topic."""
+    kept = evidence.outputs["segments"]
+    gone = [kept[number].pop(0) for number in (0, 0, 1)]
+    assert check(evidence).lost == 3
+    starts = {"segments": {0: 2, 1: 1}}
+    findings = check(replace(evidence, starts=starts))
+    assert findings.ok, findings.details
+    assert findings.older == 3
+    last = kept[1].pop()
+    assert source_offset("segments", last.headers) != source_offset("segments", gone[-1].headers)
+    assert counts(check(replace(evidence, starts=starts))) == (1, 0, 0, 0)
+
+
+def test_only_a_record_that_is_there_can_be_in_the_middle(evidence: Evidence) -> None:
+    position = decode_position(evidence.state[0][b"p"])
+    assert position.horizon is not None
+    position.horizon += 1
+    evidence.state[0][b"p"] = encode_position(position)
+    findings = check(evidence)
+    assert findings.unsettled == []
+    assert "partition 0: the partition row differs in horizon" in findings.details[0]
+    findings = check(replace(evidence, ends={0: position.offset + 1}))
+    assert findings.unsettled == [0]
+
+
+def test_a_snapshot_of_a_worker_inside_of_a_record_begins_there(evidence: Evidence) -> None:
+    many = [f"user-{n}" for n in range(20_000) if partition_of(f"user-{n}".encode(), COUNT) == 0]
+    records = log(played(), tick(at(0)), adopt(), [event(at(0, 0, 30), user) for user in many], tick(at(40)))
+    partition = Partition(0, COUNT, evidence.registry)
+    state: dict[bytes, bytes] = {}
+    sent: list[LogRecord] = []
+    half: list[int] = []
+    begin = Begin({0: {}, 1: {}}, {})
+    folding = partition.fold(records)
+    while True:
+        more = next(folding, records) is None
+        commit = partition.commit()
+        state.update((k, v) for k, v in commit.changelog if v is not None)
+        sent += [LogRecord(0, 0, m.key, m.value, m.headers) for m in commit.outputs.get("decisions", [])]
+        half.append(len(sent))
+        if more and sent:
+            begin = Begin({0: dict(state), 1: {}}, {})
+        if not more:
+            break
+    assert 0 < half[-2] < half[-1], "the snapshot is of within the last record"
+    left = replace(evidence, inputs=evidence.inputs | {0: records}, state=evidence.state | {0: state})
+    left.outputs = {topic: partitions | {0: []} for topic, partitions in evidence.outputs.items()}
+    left.outputs["decisions"] = evidence.outputs["decisions"] | {0: sent}
+    assert check(left).ok
+    findings = check(left, begin=begin)
+    assert findings.ok, findings.details
+    sent.pop()
+    assert check(left, begin=begin).lost == 1
