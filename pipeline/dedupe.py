@@ -27,8 +27,9 @@ def holds(seen: bytes, digest: bytes) -> bool:
 def remember(seen: bytes, digest: bytes, hour: int) -> bytes:
     """`seen` and this digest, without what has left the window or the room."""
     if seen:
-        start = _ENTRY if len(seen) >= FULL else 0
-        while start < len(seen) and hour - int.from_bytes(seen[start + 8 : start + _ENTRY], "big") & _TURN > WINDOW:
+        end = len(seen)
+        start = _ENTRY if end >= FULL else 0
+        while start < end and hour - (seen[start + 8] << 8 | seen[start + 9]) & _TURN > WINDOW:
             start += _ENTRY
         if start:
             seen = seen[start:]
