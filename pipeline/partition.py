@@ -25,7 +25,7 @@ from pipeline.outbox import Outbox
 from pipeline.perks import Purse
 from pipeline.policy import DEFAULT, Policy
 from pipeline.position import Position, check_core, decode_position, encode_position
-from pipeline.profile import withdraws_consent
+from pipeline.profile import is_asked_for
 from pipeline.records import Commit, CoreError, MissingBody, Record, UnknownVersion, UnreadableBody
 from pipeline.silence import earliest_wake
 from pipeline.state import UserState, decode_row, encode_row, schedule_of
@@ -253,10 +253,12 @@ class Partition:
         position, key, time = self.position, item.key, item.time
         limit = self._latest_time(record)
         if limit is None or time > limit:
-            self._reject(
-                record, Rejection("time_in_future", "time", "later than the record's own time and the allowed skew")
-            )
-            return None
+            if limit is None or not is_asked_for(item):
+                why = "later than the record's own time and the allowed skew"
+                self._reject(record, Rejection("time_in_future", "time", why))
+                return None
+            time = item.time = position.tick if position.domain == "played" and position.tick else record.timestamp
+            item.active = False
         state = self._state(key)
         if state is None:
             if partition_of(key, self.count) != self.number:
@@ -269,7 +271,7 @@ class Partition:
             return None
         horizon = position.horizon
         if horizon is not None and time < horizon - self._context.policy.lateness - LATE_LIMIT:
-            if not (item.backfill or item.kind == "delete" or withdraws_consent(item)):
+            if not (item.backfill or is_asked_for(item)):
                 self._reject(
                     record, Rejection("too_late", "time", "more than 7 days behind the clock; replay it as backfill")
                 )

@@ -9,9 +9,11 @@ from schemas.event import UNSUBSCRIBE_EVENTS
 _MAX_CONSENTS: Final = 16
 
 
-def withdraws_consent(item: Happening) -> bool:
-    """Whether the event takes back a consent, which applies however late it comes."""
+def is_asked_for(item: Happening) -> bool:
+    """Whether the event erases the user or takes back a consent: that applies, whatever clock says when it was."""
     traits = item.traits
+    if item.kind == "delete":
+        return True
     if traits is None:
         return item.kind == "track" and item.event in UNSUBSCRIBE_EVENTS
     return traits.unsubscribed is True or (traits.consent is not None and not all(traits.consent.values()))

@@ -74,9 +74,13 @@ def _act(state: UserState, item: Happening, context: Context, effects: Transitio
     was, last = state.stage, activity.last
     if time > last and state.recall is not None and state.recall.pending:
         come_back(item.user, state, time, context, effects)
+    first = not activity.days or time < activity.first
     new_day = observe(activity, time, item.dark)
-    if item.first_channel is not None and not trip.touches:
+    if item.first_channel is not None and not trip.touches:  # told of the time before, when nobody knew them
+        journey.arrive(trip, item.first_channel, time)
         journey.touch(trip, item.first_channel, time)
+    elif first:
+        journey.arrive(trip, item.channel, time)
     if item.channel is not None:
         journey.touch(trip, item.channel, time)
     if time >= last and state.known:

@@ -340,5 +340,5 @@ def spread(records: Iterable[LogRecord], count: int) -> list[list[LogRecord]]:
     for record in records:
         everywhere = record.key == control.CONTROL_KEY and record.headers
         for number in range(count) if everywhere else [partition_of(record.key or b"", count)]:
-            logs[number].append(record._replace(offset=len(logs[number])))
+            logs[number].append(msgspec.structs.replace(record, offset=len(logs[number])))
     return logs

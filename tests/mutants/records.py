@@ -83,16 +83,30 @@ RECORDS: Final = (
     _rule(
         "too late is refused",
         PARTITION,
-        'if not (item.backfill or item.kind == "delete" or withdraws_consent(item)):',
+        "if not (item.backfill or is_asked_for(item)):",
         "if False:",
         "what_is_a_week_late_is_refused_but_not_its_withdrawals",
     ),
     _rule(
         "a withdrawal is never too late",
         PARTITION,
-        'if not (item.backfill or item.kind == "delete" or withdraws_consent(item)):',
-        'if not (item.backfill or item.kind == "delete"):',
+        "if not (item.backfill or is_asked_for(item)):",
+        "if not item.backfill:",
         "what_is_a_week_late_is_refused_but_not_its_withdrawals",
+    ),
+    _rule(
+        "an erasure applies though its clock runs ahead",
+        PARTITION,
+        "if limit is None or not is_asked_for(item):",
+        "if True:",
+        "erasure_and_withdrawal_apply_though_their_clock_runs_ahead",
+    ),
+    Suite("unit/test_journey").rule(
+        "what brings a user back is not how they came",
+        "pipeline/user.py",
+        "    first = not activity.days or time < activity.first\n",
+        "    first = not trip.touches\n",
+        "the_first_channel_is_that_of_the_first_activity_whatever_brings_them_back",
     ),
     _rule(
         "forged control: header without the key",

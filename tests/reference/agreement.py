@@ -150,9 +150,8 @@ def plain_user(state: UserState) -> dict[str, Any]:
         "activity": (activity.first, activity.last, activity.days, activity.ring, activity.dark, activity.last_id),
         "decayed": tuple(round(c, 9) for c in (activity.c7, activity.c30, activity.c90)),
         "activated": (activity.order_day, activity.activated),
-        "touch": ((journey.first_at, journey.first), (journey.last_at, journey.last))
-        if journey.touches
-        else (None, None),
+        "came": (journey.first_at, journey.first),
+        "touch": (journey.last_at, journey.last) if journey.touches else None,
         "episode": recall.episode,
         "contact": (
             recall.rule,
@@ -197,7 +196,8 @@ def _naive_user(user: User) -> dict[str, Any]:
         "activity": (user.first, user.last, user.days, user.ring, user.dark, user.last_id),
         "decayed": tuple(round(c, 9) for c in user.decayed) if user.days else (0.0, 0.0, 0.0),
         "activated": (user.order_day, user.activated),
-        "touch": (user.first_touch, user.last_touch),
+        "came": user.came,
+        "touch": user.last_touch,
         "episode": user.episode,
         "contact": (contact.rule, contact.id, contact.at, contact.end * contact.open, contact.back or 0, contact.goal)
         if contact

@@ -101,8 +101,7 @@ class Naive(World):
                 user.wake, user.stale = None, True
 
     def event(self, record: LogRecord) -> None:
-        ahead = record.timestamp if self.live else None if self.tick is None else self.tick + HOUR
-        item = admit(record, self.policy, ahead, live=self.live)
+        item = admit(record, self.policy, record.timestamp if self.live else self.tick, live=self.live)
         event, key, time, backfill, active = item.event, item.key, item.time, item.backfill, item.active
         user = self.users.get(key)
         until = self.marks[key.encode()][0] if key.encode() in self.marks else 0

@@ -71,7 +71,7 @@ class User:
         self.first = self.last = self.dark = self.dark_first = self.days = self.ring = 0
         self.decayed, self.order_day, self.activated, self.last_id = (0.0, 0.0, 0.0), -1, False, ""
         self.wake: int | None = NEVER  # hour; None: to be found anew
-        self.first_touch: Touch | None = None
+        self.came: Touch = (0, "direct")
         self.last_touch: Touch | None = None
         self.seen: list[tuple[str, int]] = []
         self.episode = 0
@@ -112,13 +112,9 @@ class User:
     @property
     def channels(self) -> tuple[str, str]:
         """First and last."""
-        return self.first_touch[1] if self.first_touch else "direct", self.last_touch[
-            1
-        ] if self.last_touch else "direct"
+        return self.came[1], self.last_touch[1] if self.last_touch else "direct"
 
     def touch(self, time: int, channel: str) -> None:
-        if self.first_touch is None or time < self.first_touch[0]:
-            self.first_touch = (time, channel)
         if self.last_touch is None or time >= self.last_touch[0]:
             self.last_touch = (time, channel)
 

@@ -38,6 +38,7 @@ class Admitted(NamedTuple):
     order: int | None
     traits: Traits | None
     items: tuple[str, ...] = ()
+    ahead: bool = False
 
     @property
     def feedback(self) -> tuple[str, str] | None:
@@ -57,7 +58,7 @@ class Admitted(NamedTuple):
     def active(self) -> bool:
         event = self.event
         passive = event.type in ("alias", "delete") or (event.type == "track" and event.event in PASSIVE_EVENTS)
-        return not passive and (event.context is None or event.context.active is not False)
+        return not passive and not self.ahead and (event.context is None or event.context.active is not False)
 
     @property
     def unsubscribes(self) -> bool:
@@ -71,7 +72,7 @@ class Admitted(NamedTuple):
 
 
 def admit(record: LogRecord, policy: Policy, now: int | None, *, live: bool) -> Admitted:
-    """`now`: the record's own time (live), or an hour after the last tick's; None before the first. Raises Refused."""
+    """`now`: the record's own time (live), or the last tick's; None before the first. Raises Refused."""
     if not record.value:
         raise Refused("tombstone")
     if len(record.value) >= MAX_BYTES:
@@ -113,9 +114,10 @@ def admit(record: LogRecord, policy: Policy, now: int | None, *, live: bool) -> 
         raise Refused("wrong_type") from None
     if event.type in ("delete", "alias") and event.userId is None:
         raise Refused("bad_id")
-    if now is None or time > now + policy.skew:
+    item = Admitted(event, key, time, order, traits, items)
+    if now is None or (time > now + policy.skew + HOUR * (not live) and event.type != "delete" and not item.withdraws):
         raise Refused("time_in_future")
-    return Admitted(event, key, time, order, traits, items)
+    return item if time <= now + policy.skew + HOUR * (not live) else item._replace(time=now, ahead=True)
 
 
 def order_of(event: Event, policy: Policy) -> int:

@@ -128,15 +128,20 @@ def act(world: World, user: User, item: Admitted) -> None:
     event, time, order, context = item.event, item.time, item.order, item.event.context
     day, before, begins = time // DAY, user.stage, time > user.last
     scores.hear(world, user, time)
+    earliest = not user.days or time < user.first
     fresh = user.observe(time, world.dark_before(time), event.messageId)
-    told = item.traits.first_touch if item.traits is not None and user.first_touch is None else None
+    told = item.traits.first_touch if item.traits is not None and user.last_touch is None else None
     campaign, page = (context.campaign, context.page) if context is not None else (None, None)
     touches = [(told.source, told.medium, told.campaign, told.referrer)] if told is not None else []
     fields = (campaign.source, campaign.medium, campaign.name) if campaign is not None else (None, None, None)
+    brought = []
     for *names, referrer in (*touches, (*fields, page.referrer if page is not None else None)):
         if any(names) or referrer:
             host = urlsplit(referrer).hostname if referrer else None
-            user.touch(time, channel_of(world.policy, names[0], names[1], names[2], host))
+            brought.append(channel_of(world.policy, names[0], names[1], names[2], host))
+            user.touch(time, brought[-1])
+    if earliest or (told is not None and any(touches[0])):
+        user.came = (time, brought[0] if brought else "direct")
     first_channel, last_channel = user.channels
     if fresh:
         world.add("channels", (day, last_channel), "visitors")

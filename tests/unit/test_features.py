@@ -11,7 +11,7 @@ from pipeline.activity import observe
 from pipeline.context import Context
 from pipeline.features import FEATURES, NEVER, Feature
 from pipeline.features.base import first_flip
-from pipeline.journey import touch
+from pipeline.journey import arrive, touch
 from pipeline.lifecycle import ACTIVE, AT_RISK, DORMANT, NEW, RETURNED, STAGES
 from pipeline.policy import DEFAULT
 from pipeline.purchases import buy
@@ -35,6 +35,8 @@ def somebody(seed: int) -> UserState:
     state = UserState(stage=rng.choice((NEW, ACTIVE, AT_RISK, DORMANT, RETURNED)))
     orders = Orders()
     for time in sorted(T0 + rng.randrange(700 * DAY) for _ in range(rng.randint(1, 40))):
+        if not state.activity.days:
+            arrive(state.journey, rng.choice(("email", "referral", None)), time)
         observe(state.activity, time, (time - T0) // DAY // 25)
         if rng.random() < 0.4:
             buy(orders, time, rng.randrange(20_000), ())

@@ -24,11 +24,21 @@ def channels(folded: Folded) -> dict[tuple[int, str], dict[str, int]]:
     }
 
 
-def test_first_and_last_are_by_time_not_by_arrival() -> None:
+def test_the_last_touch_is_the_last_by_time_not_by_arrival() -> None:
     journey = Journey()
     for channel, time in (("b", 20), ("a", 10), ("c", 30), ("b2", 25)):
         touch(journey, channel, time)
-    assert (journey.first, journey.first_at, journey.last, journey.last_at, journey.touches) == ("a", 10, "c", 30, 4)
+    assert (journey.last, journey.last_at, journey.touches) == ("c", 30, 4)
+
+
+def test_the_first_channel_is_that_of_the_first_activity_whatever_brings_them_back() -> None:
+    """Else whoever comes back often would seem to have come by what brings people back."""
+    folded = fold(history(event(at(0)), _ticked(event(at(5), source="newsletter"))))
+    assert (folded.users["ann"].journey.first, folded.users["ann"].journey.last) == ("direct", "email")
+    folded = fold(history(event(at(1), source="google"), event(at(0), id="late"), event(at(2), source="bing")))
+    assert folded.users["ann"].journey.first == "direct", "an activity before the first says how they came"
+    folded = fold(history(event(at(1)), event(at(0), id="late", source="google")))
+    assert folded.users["ann"].journey.first == "organic-search"
 
 
 @pytest.mark.parametrize(

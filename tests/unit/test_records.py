@@ -71,6 +71,23 @@ def test_a_time_in_the_future_never_moves_the_clock() -> None:
     assert folded.partition.position.horizon == at(0)
 
 
+def test_erasure_and_withdrawal_apply_though_their_clock_runs_ahead() -> None:
+    """Who asks for it on a phone whose clock is wrong has asked for it."""
+    stated = identify(at(400), consent={"email": False})._replace(appended=at(1))
+    folded = fold(live(event(at(0)), stated))
+    assert not folded.deadletters
+    profile = folded.users["ann"].profile
+    assert profile is not None
+    assert (profile.consent, profile.at) == ({"email": False}, at(1))
+    assert (folded.users["ann"].activity.last, folded.partition.position.horizon) == (at(0), at(1))
+    folded = fold(live(event(at(0)), event(at(400), kind="delete", appended=at(1)), event(at(2))))
+    assert folded.users["ann"].activity.first == at(2)
+    assert folded.deadletters == []
+    played = fold(history(event(at(0)), event(at(400), kind="delete")))
+    assert not played.users
+    assert played.deadletters == []
+
+
 def test_without_a_tick_played_time_has_not_begun() -> None:
     assert fold(log(played(), event(at(400)))).deadletters == [(1, "time_in_future")]
 
