@@ -15,8 +15,7 @@ _BLOCKS: Final = " ▁▂▃▄▅▆▇█"
 _CHART: Final = 78
 _RULES: Final = (
     *("rule", "mode", "flagged", "users", "came back by themselves", "with the goal", "later"),
-    "sent / held out",
-    "holdout can show",
+    *("first contacts: sent / held out", "base rate", "holdout can show"),
 )
 _SWEEP: Final = (
     *("with", "flagged", "messages", "held out", "came back by themselves", "holdout can show"),
@@ -59,9 +58,14 @@ def tell(tried: Tried, candidate: Candidate, other: str | None) -> None:
 
 
 def _rules(found: Backtest, candidate: Candidate) -> None:
-    rows = [_rule(rule) for rule in (*found.rules, *([found.total] if len(found.rules) > 1 else []))]
+    by_all = candidate.policy.holdout
+    rows = [_rule(rule) for rule in (*found.rules, *([found.total] if len(found.rules) > 1 or by_all else []))]
     _heading("rules")
     table(_RULES, rows)
+    if by_all:
+        click.echo(
+            f"first contacts of all rules: by any rule, and held out by the holdout over all rules ({by_all:g}) alone"
+        )
     unmeasured = found.total.flagged - found.total.measured
     if unmeasured:
         click.echo(f"{unmeasured:,} of the flagged are in neither share: their goal window ends after the history")
@@ -97,11 +101,15 @@ def _overlap(found: Backtest) -> None:
 
 
 def _rule(rule: RuleFigures) -> tuple[object, ...]:
-    uplift = "nothing" if rule.uplift is None else f"+{rule.uplift * 100:.1f} points"
-    arms = f"{rule.treated:,} / {rule.held:,}"
+    first = rule.first_contacts
     later = percent(rule.later / rule.measured if rule.measured else None)
-    shown = f"{rule.flagged:,}", f"{rule.users:,}", percent(rule.wasted), percent(rule.base_rate), later, arms, uplift
-    return (rule.rule, rule.mode, *shown)
+    flagged = f"{rule.flagged:,}", f"{rule.users:,}", percent(rule.wasted), percent(rule.with_goal), later
+    arms = f"{first.treated:,} / {first.held:,}"
+    return (rule.rule, rule.mode, *flagged, arms, percent(first.base_rate), _points(first.uplift))
+
+
+def _points(uplift: float | None) -> str:
+    return "nothing" if uplift is None else f"+{uplift * 100:.1f} points"
 
 
 def _lost(found: Backtest) -> None:
@@ -206,7 +214,7 @@ def _sweep(rows: Sequence[SweepRow]) -> None:
                 f"{one.messages:,}",
                 f"{one.held:,}",
                 percent(one.wasted),
-                "nothing" if one.uplift is None else f"+{one.uplift * 100:.1f} points",
+                _points(one.uplift),
                 percent(one.covered),
                 "-" if one.lead_days is None else f"{one.lead_days:g}",
                 f"{one.peak:,}",

@@ -3,11 +3,24 @@
 import msgspec
 
 
+class FirstContacts(msgspec.Struct):
+    """Users at their first contact, `treated` and `held` out, as `report recall` compares them. `measured`: those whose
+    goal window ended within the history; `reached_goal`: of these, with the goal in it, `base_rate` as a share.
+    `uplift`: the smallest that the holdout could detect, in points of share; None: none.
+    """
+
+    treated: int
+    held: int
+    measured: int
+    reached_goal: int
+    base_rate: float | None
+    uplift: float | None
+
+
 class RuleFigures(msgspec.Struct):
     """One rule, or all of them. `flagged`: silences that it found out; `measured`: those whose goal window ended
     within the history; `came_back`, `reached_goal`: of these, with any activity or with the goal in the window;
-    `later`: with an activity after it. `wasted`, `base_rate`: the first two as shares. `uplift`: the smallest that the
-    holdout could detect, in points of share.
+    `later`: with an activity after it. `wasted`, `with_goal`: the first two as shares.
     """
 
     rule: str
@@ -22,10 +35,8 @@ class RuleFigures(msgspec.Struct):
     wasted: float | None
     later: int
     reached_goal: int
-    base_rate: float | None
-    treated: int
-    held: int
-    uplift: float | None
+    with_goal: float | None
+    first_contacts: FirstContacts
 
 
 class Coverage(msgspec.Struct):
@@ -93,8 +104,8 @@ class PerkBudget(msgspec.Struct):
 
 
 class SweepRow(msgspec.Struct):
-    """The policy with `field` at `value`, in one line: figures of all rules together, `messages` sent (steps of a
-    contact each for itself), and the fullest hour of any channel.
+    """The policy with `field` at `value`, in one line: figures of all rules together, `messages` sent and `held` out
+    (steps of a contact each for itself), and the fullest hour of any channel.
     """
 
     field: str
@@ -136,10 +147,10 @@ def row(field: str, value: str, found: Backtest) -> SweepRow:
         value=value,
         flagged=total.flagged,
         messages=total.decisions.get("send", 0),
-        held=total.held,
+        held=total.decisions.get("holdout", 0),
         wasted=total.wasted,
-        base_rate=total.base_rate,
-        uplift=total.uplift,
+        base_rate=total.first_contacts.base_rate,
+        uplift=total.first_contacts.uplift,
         covered=coverage.share,
         lead_days=None if coverage.lead_days is None else coverage.lead_days[1],
         peak=max((load.peak for load in found.load), default=0),

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import Final
 
-from pipeline.backtest.figures import Backtest, Coverage, Load, Overlap, PerkBudget, RuleFigures, Week
-from pipeline.backtest.power import smallest_uplift
+from pipeline.backtest import first_contacts
+from pipeline.backtest.figures import Backtest, Coverage, FirstContacts, Load, Overlap, PerkBudget, RuleFigures, Week
 from pipeline.backtest.watch import Considered, WhatIf
 from pipeline.units import DAY, HOUR
 from schemas.codec import rfc3339
@@ -23,7 +23,10 @@ def measure(found: WhatIf, horizon: int) -> Backtest:
     for one in considered:
         by_rule.setdefault(one.rule, []).append(one)
     modes = {rule.id: rule.mode for rule in found.policy.rules}
-    shares = {rule.id: rule.holdout for rule in found.policy.rules}
+    shares = first_contacts.holdout_shares(found.policy)
+    flagged = {rule: [one for one in own if one.flags] for rule, own in by_rule.items()}
+    first = {rule: first_contacts.of_rule(own, found.end, shares.get(rule, 0.0)) for rule, own in flagged.items()}
+    of_all = first_contacts.together(flagged, found.end, found.policy)
     # The end of the horizon by user: who became lost, and when.
     lost = {user: last + horizon for user, last in found.last.items() if last + horizon <= found.end}
     flags = _first_flags(considered, found.last, lost)
@@ -34,8 +37,8 @@ def measure(found: WhatIf, horizon: int) -> Backtest:
         events=found.events,
         rejected=found.rejected,
         users=len(found.last),
-        total=_figures(_ALL, " ".join(sorted(set(modes.values()))), considered, found.end, shares),
-        rules=[_figures(rule, modes.get(rule, ""), own, found.end, shares) for rule, own in by_rule.items()],
+        total=_figures(_ALL, " ".join(sorted(set(modes.values()))), considered, found.end, of_all),
+        rules=[_figures(rule, modes.get(rule, ""), own, found.end, first[rule]) for rule, own in by_rule.items()],
         coverage=_coverage(considered, found.last, lost, flags, horizon),
         weeks=_weeks(considered, lost, flags, found.start, found.end),
         load=_load(considered, found.start, found.end),
@@ -44,19 +47,11 @@ def measure(found: WhatIf, horizon: int) -> Backtest:
     )
 
 
-def _figures(
-    rule: str, mode: str, considered: Sequence[Considered], end: int, shares: Mapping[str, float]
-) -> RuleFigures:
+def _figures(rule: str, mode: str, considered: Sequence[Considered], end: int, first: FirstContacts) -> RuleFigures:
     flags = [one for one in considered if one.flags]
-    measured = [one for one in flags if one.window_end <= end and not one.gone]
+    measured = [one for one in flags if one.is_measured(end)]
     came_back = sum(1 for one in measured if 0 < one.came_back <= one.window_end)
     reached = sum(1 for one in measured if one.goal_at)
-    # A rule in shadow draws no arms: those that its holdout would give on average.
-    drawn = [one for one in flags if one.arm is not None]
-    undrawn = sum(shares.get(one.rule, 0.0) for one in flags if one.arm is None)
-    held = sum(1 for one in drawn if one.arm == "holdout") + round(undrawn)
-    treated = len(flags) - held
-    base = _share(reached, len(measured))
     return RuleFigures(
         rule=rule,
         mode=mode,
@@ -70,10 +65,8 @@ def _figures(
         wasted=_share(came_back, len(measured)),
         later=sum(1 for one in measured if one.came_back > one.window_end),
         reached_goal=reached,
-        base_rate=base,
-        treated=treated,
-        held=held,
-        uplift=None if base is None else smallest_uplift(base, treated, held),
+        with_goal=_share(reached, len(measured)),
+        first_contacts=first,
     )
 
 

@@ -1,7 +1,8 @@
 """What a holdout can detect: the smallest uplift that a test of two shares finds, most of the time."""
 
+from collections.abc import Iterable
 from math import sqrt
-from typing import Final
+from typing import Final, NamedTuple
 
 # Standard normal quantiles: two-sided 5 %, and the power of 80 %.
 _ALPHA: Final = 1.959963984540054
@@ -9,26 +10,43 @@ _POWER: Final = 0.8416212335729143
 _HALVINGS: Final = 60  # of the interval between the base rate and 1: more than a float tells apart
 
 
-def smallest_uplift(base: float, treated: int, held: int) -> float | None:
-    """The smallest rise of a share `base` that is found with 80 % power at 5 % (two-sided), in points of share.
+class Arms(NamedTuple):
+    """Users in two arms that are compared with each other, and the share that reaches the goal untreated."""
 
-    `treated` and `held` are users in the two arms. None if no rise can be: an arm is empty, or even a share of 1 would
-    not show. Source: Fleiss, Levin & Paik (2003), Statistical Methods for Rates and Proportions, 4.14 solved for the
-    difference: d = z_a sqrt(m(1-m)(1/n1 + 1/n0)) + z_b sqrt(p1(1-p1)/n1 + p0(1-p0)/n0), m the pooled share.
+    base: float
+    treated: int
+    held: int
+
+
+def smallest_uplift(strata: Iterable[Arms]) -> float | None:
+    """The smallest rise of a share that is found with 80 % power at 5 % (two-sided), in points of share.
+
+    Of several strata: the same rise in each, weighted by their treated users, as the report weighs them. None if no
+    rise can be found: an arm is empty, or even a share of 1 would not show. Source: Fleiss, Levin & Paik (2003),
+    Statistical Methods for Rates and Proportions, 4.14 solved for the difference:
+    d = z_a sqrt(m(1-m)(1/n1 + 1/n0)) + z_b sqrt(p1(1-p1)/n1 + p0(1-p0)/n0), m the pooled share; variances of
+    independent strata add up by the squares of their weights.
     """
-    if not (treated and held and 0 <= base < 1):
+    told = [arms for arms in strata if arms.treated and arms.held and 0 <= arms.base < 1]
+    if not told:
         return None
+    whole = sum(arms.treated for arms in told)
 
-    def shows(share: float) -> bool:
-        pooled = (treated * share + held * base) / (treated + held)
-        under_none = sqrt(pooled * (1 - pooled) * (1 / treated + 1 / held))
-        under_this = sqrt(share * (1 - share) / treated + base * (1 - base) / held)
-        return share - base >= _ALPHA * under_none + _POWER * under_this
+    def found(rise: float) -> tuple[float, bool]:
+        """The rise that is left where shares end at 1, and whether it shows."""
+        risen = under_none = under_this = 0.0
+        for base, treated, held in told:
+            share, weight = min(1.0, base + rise), treated / whole
+            pooled = (treated * share + held * base) / (treated + held)
+            risen += weight * (share - base)
+            under_none += weight**2 * pooled * (1 - pooled) * (1 / treated + 1 / held)
+            under_this += weight**2 * (share * (1 - share) / treated + base * (1 - base) / held)
+        return risen, risen >= _ALPHA * sqrt(under_none) + _POWER * sqrt(under_this)
 
-    if not shows(1.0):
+    low, high = 0.0, 1 - min(arms.base for arms in told)
+    if not found(high)[1]:
         return None
-    low, high = base, 1.0
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        low, high = (low, middle) if shows(middle) else (middle, high)
-    return high - base
+        low, high = (low, middle) if found(middle)[1] else (middle, high)
+    return found(high)[0]

@@ -54,6 +54,10 @@ class Considered(msgspec.Struct, gc=False):
         """Whether it is the one that found this silence out: not a later step of a message that was sent already."""
         return self.step == 0 and self.verdict in FLAGGED
 
+    def is_measured(self, end: int) -> bool:
+        """Whether its goal window is over by the end of the history (ms), and the user was not erased in it."""
+        return self.window_end <= end and not self.gone
+
 
 class WhatIf(NamedTuple):
     """A history under a policy. `considered`: in the order of the deciding; `last`: of every user who is there at the

@@ -1,6 +1,7 @@
 """A backtest decides and measures as the replay does."""
 
 import re
+from collections.abc import Mapping
 from hashlib import sha256
 from typing import Final
 
@@ -9,10 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.replay import read_line, run
-from pipeline.backtest import what_if
+from pipeline.backtest import WhatIf, measure, what_if
 from pipeline.play import Raw, in_order
 from pipeline.policy import parse
-from pipeline.units import HOUR, MINUTE
+from pipeline.reports import Span
+from pipeline.reports.recall import EACH_RULE, RECALL
+from pipeline.sums.base import Dims
+from pipeline.sums.outcomes import ALL_RULES
+from pipeline.units import DAY, HOUR, MINUTE
 from tests.builders import Entry, at, event, milliseconds, order
 from tests.policies import two_rules
 from tests.property.histories import cdnow, needs_cdnow
@@ -103,9 +108,21 @@ def agree(history: list[Raw], policy: str, model: bytes | None = None) -> None:
         assert (came_back or None) == (outcome["returned_at"] and ms(outcome["returned_at"]))
     still_open = found.end - parse(body).lateness
     erased = {key for raw in history if b'"delete"' in raw.value and (key := raw.key)}
+    if not erased:  # whose row is gone may have a first contact again
+        _compares_as_the_report_does(found, replayed.partition.cells.values)
     assert all(
         one.window_end >= still_open and not one.goal_at for one in contacts.values() if one.user.encode() not in erased
     )
+
+
+def _compares_as_the_report_does(found: WhatIf, cells: Mapping[tuple[str, Dims], list[int]]) -> None:
+    table = RECALL.make(cells, Span())
+    compared = {str(row[0]): dict(zip(table.columns, row, strict=True)) for row in table.rows}
+    backtest = measure(found, 90 * DAY)
+    own = {rule.rule: rule.first_contacts for rule in backtest.rules if rule.mode == "live"}
+    own[ALL_RULES if found.policy.holdout else EACH_RULE] = backtest.total.first_contacts
+    for rule, row in compared.items():
+        assert (own[rule].treated, own[rule].held) == (row["treated"], row["held_out"])
 
 
 def ms(text: str) -> int:

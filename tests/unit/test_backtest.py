@@ -7,7 +7,17 @@ import msgspec
 import pytest
 
 from agents.replay import read_line
-from pipeline.backtest import Backtest, Considered, WhatIf, measure, picture, smallest_uplift, what_if
+from pipeline.backtest import (
+    Arms,
+    Backtest,
+    Considered,
+    FirstContacts,
+    WhatIf,
+    measure,
+    picture,
+    smallest_uplift,
+    what_if,
+)
 from pipeline.play import Raw, in_order
 from pipeline.policy import parse
 from pipeline.units import DAY
@@ -40,11 +50,11 @@ def test_the_shares_are_those_of_the_flagged_whose_window_has_ended() -> None:
     found = tried(HISTORY)
     (rule,) = found.rules
     assert (rule.flagged, rule.users, rule.measured) == (6, 4, 5)
-    assert (rule.came_back, rule.wasted, rule.reached_goal, rule.base_rate) == (1, 0.2, 1, 0.2)
+    assert (rule.came_back, rule.wasted, rule.reached_goal, rule.with_goal) == (1, 0.2, 1, 0.2)
     assert rule.later == 1
     assert rule.decisions == {"send": 6, "suppressed": 1}
     assert rule.reasons["unsubscribed"] == 1
-    assert (rule.treated, rule.held, rule.uplift) == (6, 0, None)
+    assert rule.first_contacts == FirstContacts(4, 0, 3, 1, round(1 / 3, 4), None), "ann and bob are flagged twice"
     assert found.total == msgspec.structs.replace(rule, rule="all rules")
     assert (found.events, found.users, found.rejected) == (len(HISTORY), 6, 0)
     assert (found.start[:10], found.end[:10]) == ("2024-01-01", "2024-05-10")
@@ -99,8 +109,9 @@ def test_a_rule_in_shadow_flags_and_its_holdout_is_that_of_the_average() -> None
     found = tried(HISTORY, shadow)
     (rule,) = found.rules
     assert rule.decisions["shadow"] == rule.flagged == 6
-    assert (rule.treated, rule.held, found.load) == (3, 3, [])
-    assert rule.uplift == smallest_uplift(0.2, 3, 3)
+    first = rule.first_contacts
+    assert (first.treated, first.held, found.load) == (2, 2, [])
+    assert first.uplift is None, "four users show nothing"
     assert "nothing is sent" in picture(found, "shadow")
 
 
@@ -126,25 +137,36 @@ def test_an_activity_is_no_return_from_what_itself_brings_about() -> None:
     assert (found.total.flagged, found.total.came_back, found.total.reached_goal) == (1, 1, 1)
 
 
-def decided(user: str = "ann", verdict: str = "send", day: int = 30, step: int = 0, reserved: int = 0) -> Considered:
+def decided(
+    user: str = "ann",
+    verdict: str = "send",
+    day: int = 30,
+    step: int = 0,
+    reserved: int = 0,
+    *,
+    rule: str = "silent",
+    goal: bool = False,
+    reasons: Sequence[str] = (),
+) -> Considered:
     return Considered(
         user=user,
-        rule="silent",
+        rule=rule,
         verdict=verdict,
-        reasons=[],
+        reasons=list(reasons),
         at=at(day),
         episode=at(0),
         step=step,
         channel="email",
-        arm="holdout" if verdict == "holdout" else "treatment",
+        arm={"holdout": "holdout", "send": "treatment"}.get(verdict),
         goal=None,
         window_end=at(day + 7),
         perk=Perk("tenner", reserved) if reserved else None,
+        goal_at=at(day + 1) if goal else 0,
     )
 
 
-def measured(*considered: Considered) -> Backtest:
-    return measure(WhatIf(parse(POLICY), list(considered), {}, at(0), at(50), 3, 0), 90 * DAY)
+def measured(*considered: Considered, policy: str = POLICY) -> Backtest:
+    return measure(WhatIf(parse(policy), list(considered), {}, at(0), at(50), 3, 0), 90 * DAY)
 
 
 def test_perks_are_added_up_over_what_is_sent() -> None:
@@ -183,16 +205,46 @@ def test_later_steps_are_load_but_no_new_flag() -> None:
     ],
 )
 def test_the_smallest_uplift_is_that_of_the_textbook(base: float, treated: int, held: int, uplift: float) -> None:
-    assert smallest_uplift(base, treated, held) == pytest.approx(uplift, abs=2e-4)
+    assert smallest_uplift([Arms(base, treated, held)]) == pytest.approx(uplift, abs=2e-4)
 
 
 def test_what_no_holdout_can_show_has_no_uplift() -> None:
-    assert smallest_uplift(0.2, 100, 0) is None
-    assert smallest_uplift(0.9, 3, 3) is None
-    few, many = smallest_uplift(0.1, 900, 100), smallest_uplift(0.1, 9000, 1000)
+    assert smallest_uplift([Arms(0.2, 100, 0)]) is None
+    assert smallest_uplift([Arms(0.9, 3, 3)]) is None
+    few, many = smallest_uplift([Arms(0.1, 900, 100)]), smallest_uplift([Arms(0.1, 9000, 1000)])
     assert few is not None
     assert many is not None
     assert many < few
+
+
+def test_a_stratum_cut_in_two_shows_what_it_showed_before_and_empty_arms_show_nothing() -> None:
+    whole, half = Arms(0.1, 9000, 1000), Arms(0.1, 4500, 500)
+    assert smallest_uplift([half, half]) == pytest.approx(smallest_uplift([whole]), abs=1e-3)
+    assert smallest_uplift([whole, Arms(0.5, 100, 0)]) == smallest_uplift([whole])
+
+
+def first(policy: str, *considered: Considered) -> FirstContacts:
+    return measured(*considered, policy=policy).total.first_contacts
+
+
+def test_all_rules_are_compared_as_the_report_does_it() -> None:
+    early = [decided(user, rule="early", day=10, goal=user == "ann") for user in ("ann", "bob")]
+    later = [decided("ann", day=30, goal=True), decided("cat", "holdout", day=30)]
+    both = two_rules(0.5)
+    assert first(both, *early, *later) == FirstContacts(3, 1, 4, 2, 0.5, None), "each rule's, added up"
+    withheld = decided("cat", "holdout", day=10, rule="early", reasons=["global_holdout"])
+    by_all = both.replace("salt: test", "salt: test\nholdout: 0.1")
+    found = first(by_all, *early, *later, withheld, decided("dan", "holdout"))
+    assert found == FirstContacts(3, 1, 4, 1, 0.25, None), "dan is held out by his rule, cat by all; each once"
+
+
+def test_in_shadow_the_holdout_of_a_rule_is_its_own_and_the_one_over_all() -> None:
+    shadow = POLICY.replace("mode: live", "mode: shadow\nholdout: 0.5").replace("holdout: 0\n", "holdout: 0.5\n")
+    found = measured(*(decided(f"u{number}", "shadow") for number in range(8)), policy=shadow)
+    assert [(one.treated, one.held) for one in (found.rules[0].first_contacts, found.total.first_contacts)] == [
+        (2, 6),
+        (4, 4),
+    ]
 
 
 def test_the_picture_is_svg_with_every_rule_and_the_same_each_time() -> None:
