@@ -6,13 +6,10 @@ import click
 
 from agents.cli.base import run, settings_of
 from agents.exits import Exit, Refusal
-from agents.kafka.connection import client_options
 from agents.kafka.publish import history, publish_control, publish_skip, read_registry
-from agents.kafka.read import open_logs
 from agents.settings import Settings
 from pipeline.position import CORE_VERSION
 from schemas.control import Adopt, AnyControl, Hold, Pause, Release, Resume, Skip
-from schemas.topics import USERS
 
 _rule = click.option("--rule", metavar="ID", help="Only this rule; else all.")
 
@@ -55,10 +52,11 @@ def release(ctx: click.Context) -> None:
 def skip(ctx: click.Context, *, partition: int, offset: int, reason: str) -> None:
     """Make the record at PARTITION OFFSET a dead letter: a worker stopped on it (exit code 1, its line names both).
 
-    Start the workers again afterwards. A replay of the log passes over the record, too.
+    Start the workers again afterwards. A replay of the log passes over the record, too; so one that is folded already
+    is refused. It helps where a record itself is at fault, not where whoever is due at it is.
     """
     settings = settings_of(ctx)
-    run(settings, _skip(settings, Skip(partition, offset, reason)))
+    run(settings, publish_skip(settings, Skip(partition, offset, reason)))
     click.echo(f"partition {partition}, offset {offset} will be a dead letter; start the workers again")
 
 
@@ -74,17 +72,6 @@ def adopt_core(ctx: click.Context, *, version: int) -> None:
         line = f"core version {version} is unknown to this release, which knows up to {CORE_VERSION}; upgrade it first"
         raise Refusal(Exit.CORE_VERSION, line)
     _say(ctx, Adopt(core=version), None, f"core version {version} is adopted; workers of older releases stop with 15")
-
-
-async def _skip(settings: Settings, skip: Skip) -> None:
-    users = settings.topic(USERS.name)
-    async with open_logs(client_options(settings)) as logs:
-        ends = await logs.ends(users)
-    if skip.partition not in ends:
-        raise Refusal(Exit.USAGE, f"{users} has the partitions 0 to {len(ends) - 1}")
-    if skip.offset >= ends[skip.partition]:
-        raise Refusal(Exit.USAGE, f"{users} partition {skip.partition} ends before {ends[skip.partition]}")
-    await publish_skip(settings, skip)
 
 
 def _say(ctx: click.Context, message: AnyControl, rule: str | None, done: str) -> None:

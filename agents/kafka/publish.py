@@ -25,9 +25,10 @@ from agents.kafka.connection import client_options
 from agents.kafka.read import open_logs
 from agents.settings import Settings
 from pipeline.policy import PolicyError, parse
+from pipeline.position import decode_position
 from schemas.codec import encode_json, rfc3339
 from schemas.control import CONTROL_KEY, Adopt, AnyControl, Skip, control_headers
-from schemas.topics import REGISTRY, USERS
+from schemas.topics import REGISTRY, STATE, USERS
 
 HISTORY: Final = "history/"
 _PATIENCE: Final = 30.0  # s for the whole transaction
@@ -85,8 +86,30 @@ async def publish_control(
 
 
 async def publish_skip(settings: Settings, skip: Skip) -> None:
-    """Enter into the registry that a record is to be passed over; a worker that starts from now on knows it."""
-    await publish(settings, Draft({f"skip/{skip.partition}/{skip.offset}": encode_json(skip)}, []))
+    """Enter into the registry that a record is to be passed over; a worker that starts from now on knows it.
+
+    Raises:
+        Refusal: there is no such record, or it is folded already: a replay would pass over what the workers did not. Or
+            as `publish_policy`.
+    """
+
+    async def draft() -> Draft:
+        """How far the workers are is read last of all."""
+        place, users = f"{skip.partition}:{skip.offset}", settings.topic(USERS.name)
+        async with open_logs(client_options(settings)) as logs:
+            ends = await logs.ends(users)
+            if skip.partition not in ends:
+                raise Refusal(Exit.USAGE, f"{users} has the partitions 0 to {len(ends) - 1}")
+            if skip.offset >= ends[skip.partition]:
+                raise Refusal(Exit.USAGE, f"{users} partition {skip.partition} ends before {ends[skip.partition]}")
+            rows = await logs.latest(settings.topic(STATE.name), [b"p"], [skip.partition])
+        folded = decode_position(rows[skip.partition][b"p"]).offset if rows else -1
+        if skip.offset < folded:
+            line = f"record {place} is folded already, as is everything before {skip.partition}:{folded}: a worker"
+            raise Refusal(Exit.USAGE, f"{line} that stops on a record names it in its last line")
+        return Draft({f"skip/{skip.partition}/{skip.offset}": encode_json(skip)}, [])
+
+    await publish(settings, draft)
 
 
 async def read_registry(settings: Settings) -> dict[str, bytes]:

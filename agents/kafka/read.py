@@ -1,7 +1,7 @@
 """Reading whole logs: committed records only, all partitions of a topic at once, surely to the end."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from time import monotonic
 from typing import Any
@@ -160,6 +160,19 @@ class Logs:
         ends = await self.ends(topic)
         async for _, records in self.read(topic, starts, {n: ends[n] for n in starts}):
             fold_table(table, records)
+
+    async def latest(
+        self, topic: str, keys: Collection[bytes], numbers: Collection[int] | None = None
+    ) -> dict[int, dict[bytes, bytes]]:
+        """The latest value of some keys, in partitions (None: all) of a compacted topic; those without any are left
+        out.
+        """
+        starts, ends = await self.starts(topic), await self.ends(topic)
+        found: dict[int, dict[bytes, bytes]] = {}
+        async for number, records in self.read(topic, starts, {n: ends[n] for n in numbers or ends}):
+            if wanted := [record for record in records if record.key in keys]:
+                fold_table(found.setdefault(number, {}), wanted)
+        return found
 
     async def registry(self, topic: str) -> dict[str, bytes]:
         """Entries of the registry topic, in the order in which they were written."""

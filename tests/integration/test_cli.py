@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -29,6 +30,7 @@ from pipeline.units import DAY
 from schemas.control import Domain, Tick
 from schemas.partitioner import partition_of
 from schemas.topics import TOPICS
+from tests.faults.processes import THIS_RELEASE
 from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -82,17 +84,26 @@ class Rekindle:
         for message in messages:
             asyncio.run(publish_control(self.settings, message))
 
-    @contextmanager
-    def worker(self, *words: str) -> Iterator[subprocess.Popen[bytes]]:
-        """`rekindle worker` as a process; it has to leave with 0 on SIGTERM."""
-        environment = os.environ | {"REKINDLE_METRICS_PORT": "0"}
-        process = subprocess.Popen(
-            [sys.executable, "-m", "agents.cli", *self.options, "worker", *words],
+    def start(self, *words: str, program: str | None = None) -> subprocess.Popen[bytes]:
+        """As `worker`; who starts it ends it."""
+        environment = {
+            "BROKERS": self.settings.brokers,
+            "TOPIC_PREFIX": self.settings.topic_prefix,
+            "METRICS_PORT": "0",
+        }
+        command = ["-c", program] if program else ["-m", "agents.cli", *self.options, "worker", *words]
+        return subprocess.Popen(
+            [sys.executable, *command],
             cwd=ROOT,
-            env=environment,
+            env=os.environ | {f"REKINDLE_{name}": value for name, value in environment.items()},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
+
+    @contextmanager
+    def worker(self, *words: str, program: str | None = None) -> Iterator[subprocess.Popen[bytes]]:
+        """`rekindle worker` as a process, or a program that runs one; it has to leave with 0 on SIGTERM."""
+        process = self.start(*words, program=program)
         try:
             assert process.stdout is not None
             process.stdout.readline()  # from here on it listens to signals
@@ -278,6 +289,58 @@ def test_an_operator_pauses_holds_and_skips(rekindle: Rekindle) -> None:
         rekindle("hold")
         rekindle("release")
         assert rekindle.agrees()["ok"]
+
+
+CRACKED = f"""
+import pipeline.partition as core
+whole = core.step
+def step(state, item, context):
+    if item.key == b"poison":
+        raise ZeroDivisionError("a bug of this release")
+    return whole(state, item, context)
+core.step = step
+{THIS_RELEASE}
+"""
+"""A worker whose core fails on whatever a user says."""
+
+
+def test_a_record_on_which_the_core_fails_is_skipped_and_sent_again_to_a_release_that_is_mended(
+    rekindle: Rekindle, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REKINDLE_APP_ID", prefix.rstrip("."))
+    rekindle.say(Domain("played"), tick(0))
+    rekindle("policy", "publish", rekindle.policy(), "--live")
+    users = [*(f"user-{n}" for n in range(20)), "poison", *(f"user-{n}" for n in range(20, 40))]
+    rekindle("send", "-", text="\n".join(json.dumps(event(user, n / 1000)) for n, user in enumerate(users)))
+    process = rekindle.start(program=CRACKED)
+    said = process.communicate(timeout=PATIENCE)[1].decode().splitlines()
+    assert process.returncode == Exit.BUG, said
+    found = re.fullmatch(
+        r"rekindle: the core failed on partition (\d+), offset (\d+): ZeroDivisionError: a bug of this release; "
+        r"after a look at it: rekindle (skip \1 \2) --reason \.\.\.",
+        said[-1],
+    )
+    assert found, said[-1]
+    before = ("skip", found[1], str(int(found[2]) + 900))
+    assert "ends before" in rekindle(*before, "--reason", "x", code=Exit.USAGE).stderr
+    rekindle(*found[3].split(), "--reason", "the core stopped on it")
+    with rekindle.worker(program=CRACKED):
+        rekindle.say(tick(1))
+        findings = rekindle.agrees()
+        assert findings["ok"], findings["details"]
+    assert "skipped: the core stopped on it" in rekindle("tail", "deadletters").stdout
+
+    for offset in range(int(found[2]) + 1):  # what is folded stays so
+        words = ("skip", found[1], str(offset), "--reason", "too late")
+        assert f"record {found[1]}:{offset} is folded already" in rekindle(*words, code=Exit.USAGE).stderr
+    assert rekindle.json("deadletters", "replay", "--reason", "skipped")["sent"] == 1
+    with rekindle.worker():
+        rekindle.say(tick(15))
+        findings = rekindle.agrees()
+        assert findings["ok"], findings["details"]
+    shown = rekindle("tail", "triggers", "-n", "100").stdout.splitlines()
+    assert len(shown) == len(users)
+    assert sum("  poison  " in line for line in shown) == 1
 
 
 def rekindle_inputs(rekindle: Rekindle) -> list[tuple[int, int]]:

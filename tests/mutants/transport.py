@@ -11,6 +11,7 @@ TICKS: Final = "agents/ticks.py"
 _unit = Suite("unit/test_shell_rules").rule
 _kafka = Suite("integration/test_transport_rules").rule
 _snapshot = Suite("integration/test_snapshot").rule
+_cli = Suite("integration/test_cli").rule
 
 SHELL: Final = (
     _unit(
@@ -177,6 +178,13 @@ TRANSPORT: Final = (
         "if reported > earliest:",
         "if False:",
         "a_worker_does_not_begin_anew_when_its_state_was_lost",
+    ),
+    _cli(
+        "what is folded is not skipped",
+        "agents/kafka/publish.py",
+        "if skip.offset < folded:",
+        "if False:",
+        "a_record_on_which_the_core_fails_is_skipped_and_sent_again_to_a_release_that_is_mended",
     ),
     _kafka(
         "the source is read committed",
