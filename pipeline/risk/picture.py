@@ -8,7 +8,7 @@ from pipeline.risk.document import Judgement
 
 _SIDE: Final = 320
 _LEFT: Final = 64
-_TOP: Final = 44
+_TOP: Final = 60
 _WIDTH: Final = _LEFT + _SIDE + 24
 _HEIGHT: Final = _TOP + _SIDE + 56
 # Okabe and Ito's colours: told apart by colour-blind people too.
@@ -22,7 +22,8 @@ def calibration(found: Judgement) -> str:
     """What was foretold (x) and what was seen (y), a dot for each bin of equal mass; on the diagonal both agree."""
     dots = [(foretold, seen) for foretold, seen, _ in found.bins]
     title = f"Calibration: ECE {found.ece.value:.3f}"
-    return _drawn(title, "foretold P(silent)", "silent", [*_line([(0, 0), (1, 1)], _GREY), *_dots(dots)])
+    note = "each dot as many samples; on the line: as foretold"
+    return _drawn(title, note, "foretold to be silent", "were silent", [*_line([(0, 0), (1, 1)], _GREY), *_dots(dots)])
 
 
 def lift(found: Judgement) -> str:
@@ -30,16 +31,17 @@ def lift(found: Judgement) -> str:
     curve = [(0.0, 0.0), *(((place + 1) / len(found.gains), gain) for place, gain in enumerate(found.gains))]
     title = f"Lift: {found.lift10.value:.2f} in the top 10 %"
     body = [*_line([(0, 0), (1, 1)], _GREY), *_line(curve, _BLUE), *_dots(curve[1:])]
-    return _drawn(title, "users, greatest risk first", "of the silent", body)
+    return _drawn(title, "on the line: found by chance", "of the users, greatest risk first", "of the silent", body)
 
 
-def _drawn(title: str, below: str, left: str, body: Sequence[str]) -> str:
+def _drawn(title: str, note: str, below: str, left: str, body: Sequence[str]) -> str:
     size = f'width="{_WIDTH}" height="{_HEIGHT}" viewBox="0 0 {_WIDTH} {_HEIGHT}"'
     middle = _TOP + _SIDE / 2
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif" fill="#333">',
         f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="#fff"/>',
-        _text(_LEFT, 26, title, size=16),
+        _text(_LEFT, 24, title, size=16),
+        _text(_LEFT, 44, note),
         *_grid(),
         _text(_LEFT + _SIDE / 2, _HEIGHT - 14, below, anchor="middle"),
         f'<g transform="rotate(-90 16 {middle:g})">{_text(16, middle, left, anchor="middle")}</g>',

@@ -2,6 +2,7 @@
 
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
+from datetime import date, timedelta
 
 import msgspec
 import pytest
@@ -18,12 +19,15 @@ from pipeline.backtest import (
     smallest_uplift,
     what_if,
 )
+from pipeline.backtest.figures import Week
 from pipeline.play import Raw, in_order
 from pipeline.policy import parse
 from pipeline.units import DAY
 from schemas.trigger import Perk
 from tests.builders import POLICY, Entry, at, event, identify, order
 from tests.policies import two_rules
+
+_SVG = "{http://www.w3.org/2000/svg}"
 
 
 def raws(*entries: Entry) -> list[Raw]:
@@ -251,5 +255,36 @@ def test_the_picture_is_svg_with_every_rule_and_the_same_each_time() -> None:
     found = tried(HISTORY)
     drawn = picture(found, "a <title> & more")
     assert drawn == picture(tried(HISTORY), "a <title> & more")
-    texts = [node.text for node in ET.fromstring(drawn).iter("{http://www.w3.org/2000/svg}text")]  # noqa: S314 our own
+    texts = [node.text for node in ET.fromstring(drawn).iter(f"{_SVG}text")]  # noqa: S314 our own
     assert {"a <title> & more", "silent", "2024-01-01"} <= set(texts)
+
+
+@pytest.mark.parametrize(
+    ("weeks", "rules", "most"),
+    [(1, 1, 1), (8, 3, 0), (50, 2, 11), (50, 12, 98), (51, 7, 999), (520, 30, 12_345_678)],
+)
+def test_nothing_in_the_picture_is_cut_whatever_the_history(weeks: int, rules: int, most: int) -> None:
+    names = [f"win-back-with-a-long-name-{n}" for n in range(rules)]
+    sent = dict.fromkeys(names, most // rules) | {names[0]: most - (rules - 1) * (most // rules)}
+    days = ((date(2024, 1, 1) + timedelta(weeks=n)).isoformat() for n in range(weeks))
+    found = tried(HISTORY)
+    found = msgspec.structs.replace(
+        found,
+        rules=[msgspec.structs.replace(found.rules[0], rule=name) for name in names],
+        weeks=[Week(day, sent, sent, most, most // 2) for day in days],
+    )
+    root = ET.fromstring(picture(found, "a.yaml over " + ", ".join(names)))  # noqa: S314 our own
+    width, height = (float(root.get(side, "0")) for side in ("width", "height"))
+    for text in root.iter(f"{_SVG}text"):
+        x, wide = float(text.get("x", "0")), 0.6 * float(text.get("font-size", "0")) * len(text.text or "")
+        left = x - wide if text.get("text-anchor") == "end" else x
+        assert 0 <= left <= left + wide <= width, text.text
+    for box in root.iter(f"{_SVG}rect"):
+        x, y, wide, high = (float(box.get(name, "0")) for name in ("x", "y", "width", "height"))
+        assert x + wide <= width + 0.01
+        assert y + high <= height + 0.01
+    scale = [text.text or "" for text in root.iter(f"{_SVG}text") if text.get("text-anchor") == "end"]
+    assert not any("." in label for label in scale if "M" not in label), "no half triggers"
+    colours = {box.get("fill") for box in root.iter(f"{_SVG}rect")}
+    assert len(colours - {"#fff", "#444444", "#d0d0d0"}) == min(rules, 8), "each rule has its own, or shares the grey"
+    assert (f"{rules - 7} others" in [text.text for text in root.iter(f"{_SVG}text")]) == (rules > 7)
