@@ -17,7 +17,7 @@ from agents.demo.audience import Audience
 from agents.demo.place import kafka, run_folder
 from agents.demo.player import Player
 from agents.demo.staff import Staff
-from agents.demo.summary import Reader, Result, report, what_next
+from agents.demo.summary import Reader, Result, reach, report, what_next
 from agents.demo.view import Scene, line, picture, save_picture
 from agents.demo.window import Window, window
 from agents.exits import Exit, Refusal
@@ -25,7 +25,7 @@ from agents.kafka.connection import client_options
 from agents.kafka.publish import publish_policy
 from agents.kafka.read import open_logs
 from agents.local import home
-from agents.oracle import verify
+from agents.oracle import examine
 from agents.process import follow_parent
 from agents.settings import Settings
 from pipeline.play import Raw
@@ -127,10 +127,11 @@ class Demo:
                 watching.append(playing)
                 await self._show(watching, playing, lambda: _scene(where, player, audience, staff, len(raws)))
                 self._say("asking the oracle: the whole log once more through the core, and everything compared")
-                findings = await verify(settings)
+                evidence, findings = await examine(settings)
                 user = audience.recent[-1].subject if audience.recent else None
                 views = None if readers is None else await readers.errors(user)
-                result = Result(audience.counts, audience.stages, audience.sums, findings, views)
+                seen = audience.counts, audience.stages, audience.sums, reach(evidence)
+                result = Result(*seen, findings, views)
                 self._console.print(report(result, wide=self._console.width >= _WIDE))
                 self._code = Exit.BUG if result.errors else Exit.OK
                 if not self._options.leave:

@@ -16,15 +16,40 @@ from rich.text import Text
 
 from agents.demo.history import BROKEN, CUSTOMERS, PURCHASES, REPEATED
 from agents.demo.view import COLORS, bar
+from agents.evidence import Evidence
 from agents.oracle import Findings
 from agents.settings import Settings
 from pipeline.position import Counts
 from pipeline.reports import Span
 from pipeline.reports.recall import RECALL, tell
-from pipeline.sums import CHANNELS, DECISIONS, RISK, SEGMENTS
+from pipeline.state import decode_row
+from pipeline.sums import CHANNELS, DECISIONS, OUTCOMES, RISK, SEGMENTS
 from pipeline.sums.base import Dims
-from pipeline.sums.channels import BUYERS, NEW_USERS, ORDERS, REVENUE
+from pipeline.sums.channels import ORDERS, REVENUE
+from pipeline.sums.outcomes import ALL_RULES, DECIDED, RECALLED
 from pipeline.sums.population import P_ALIVE_BUCKETS
+
+
+@dataclass
+class Reach:
+    """Users of a channel, each counted once: whom it brought first, whom it brought last, and of these who bought."""
+
+    first: int = 0
+    last: int = 0
+    buyers: int = 0
+
+
+def reach(evidence: Evidence) -> dict[str, Reach]:
+    """Every channel that a user's row names."""
+    found: dict[str, Reach] = {}
+    for rows in evidence.state.values():
+        for key, row in rows.items():
+            if key[:1] == b"u" and (state := decode_row(row)).known:
+                found.setdefault(state.journey.first, Reach()).first += 1
+                channel = found.setdefault(state.journey.last, Reach())
+                channel.last += 1
+                channel.buyers += state.activity.order_day >= 0
+    return found
 
 
 @dataclass
@@ -34,6 +59,7 @@ class Result:
     counts: Counts
     stages: Mapping[str, int]
     sums: Mapping[tuple[str, Dims], list[int]]
+    channels: Mapping[str, Reach]
     findings: Findings
     views: Sequence[str] | None = None
     """What is wrong with what readers see; None: there are no views."""
@@ -53,6 +79,8 @@ class Result:
         orders = sum(cell[ORDERS] for (name, _), cell in self.sums.items() if name == CHANNELS.name)
         if orders != PURCHASES:
             found.append(f"the channels add up to {orders:,} orders and should to {PURCHASES:,}")
+        if (users := sum(reached.first for reached in self.channels.values())) != CUSTOMERS:
+            found.append(f"the channels brought {users:,} users and should have {CUSTOMERS:,}")
         if not self.findings.ok:
             found.append("the oracle disagrees")
         if self.findings.behind:
@@ -68,7 +96,7 @@ def report(result: Result, *, wide: bool) -> RenderableType:
         sides = Table.grid(padding=(0, 4, 0, 0))
         sides.add_row(*stocks)
         rows = [sides]
-    rows += [Text(), _decisions(result)]
+    rows += [Text(), _decisions(result), Text(), _returns(result)]
     rows += [Text(), _recalled(result), Text(), _channels(result), Text()]
     return Group(_counts(result.counts), Text(), *rows, _verdict(result))
 
@@ -105,10 +133,28 @@ def _decisions(result: Result) -> Table:
     for (name, dims), cell in result.sums.items():
         if name == DECISIONS.name:
             found[str(dims[1]), str(dims[2]), str(dims[3])] += cell[0]
-    table = _table("Decisions", "<rule", "<decision", "<reason", "users")
+    table = _table("Decisions", "<rule", "<decision", "<reason", "decisions")
     for (rule, decision, reason), count in sorted(found.items()):
         table.add_row(rule, decision, "" if reason == decision else reason, f"{count:,}")
     return table
+
+
+def _returns(result: Result) -> Table:
+    """Who bought again within the goal window, of all contacts of a rule, in both arms."""
+    found: dict[str, dict[str, list[int]]] = {}
+    for (name, dims), cell in result.sums.items():
+        if name == OUTCOMES.name and dims[1] != ALL_RULES:
+            counts = found.setdefault(str(dims[1]), {}).setdefault(str(dims[3]), [0, 0])
+            counts[0] += cell[RECALLED]
+            counts[1] += cell[DECIDED]
+    table = _table("Came back within the goal window", "<rule", "of contacts sent", "of contacts held out")
+    for rule, arms in sorted(found.items()):
+        table.add_row(rule, *(_part(*arms.get(arm, (0, 0))) for arm in ("treatment", "holdout")))
+    return table
+
+
+def _part(came: int, whole: int) -> str:
+    return f"{came:,} of {whole:,} ({came / max(1, whole):.1%})"
 
 
 def _groups(result: Result) -> RenderableType:
@@ -144,15 +190,16 @@ def _channels(result: Result) -> RenderableType:
             whole = found.setdefault(str(dims[1]), [0] * len(cell))
             for field, count in enumerate(cell):
                 whole[field] += count
-    table = _table(
-        "Channels",
-        *("<channel", "new users", "buyer days", "orders", "revenue"),
-    )
+    table = _table("Channels", "<channel", "users, first touch", "last touch", "buyers", "orders", "revenue")
     for channel, cell in sorted(found.items(), key=lambda item: -item[1][REVENUE]):
-        figures = (cell[NEW_USERS], cell[BUYERS], cell[ORDERS])
+        users = result.channels.get(channel, Reach())
+        figures = (users.first, users.last, users.buyers, cell[ORDERS])
         table.add_row(channel, *(f"{figure:,}" for figure in figures), f"${cell[REVENUE] / 100:,.2f}")
-    note = "Customers, days and amounts are CDNOW's. Campaigns are synthetic: seeded, the same on every run."
-    return Group(table, Text(note, style="dim"))
+    notes = (
+        "Users and buyers count once: by what brought them first, and last; an order by what brought it.",
+        "Customers, days and amounts are CDNOW's. Campaigns are synthetic: seeded, the same on every run.",
+    )
+    return Group(table, Text("\n".join(notes), style="dim"))
 
 
 def _verdict(result: Result) -> RenderableType:
@@ -227,7 +274,7 @@ def what_next(reader: Reader, metrics: Sequence[str | None]) -> RenderableType:
     )
     grid = Table.grid(padding=(0, 3, 0, 0))
     grid.add_column(no_wrap=True, min_width=max(len(command) for command, _ in rows))  # never cut: it is to be typed
-    grid.add_column(style="dim", no_wrap=True, overflow="ellipsis")
+    grid.add_column(style="dim")
     for command, says in rows:
         grid.add_row(command, says)
     head = Text("\nTry next, in another terminal", style="bold")

@@ -15,16 +15,18 @@ from rich.table import Table
 from rich.text import Text
 
 from agents.demo.staff import Member
-from pipeline.sentences import because
-from schemas.trigger import RecallData, Trigger
+from pipeline.sentences import because, short
+from schemas.trigger import Gate, RecallData, Trigger
 
 COLORS: Final = {"new": "cyan", "active": "green", "at_risk": "yellow", "dormant": "red", "returned": "magenta"}
 """Stage of the lifecycle -> its color, in the order in which they are shown."""
 _TITLE: Final = "CDNOW 1997-98: 2,357 customers"
-_NOTE: Final = "real purchases in accelerated event time; synthetic: campaigns, times of day, a few broken messages"
+_NOTE: Final = "real purchases in accelerated event time; synthetic: campaigns, times of day, broken messages"
+_SHORT_NOTE: Final = "real purchases, accelerated; synthetic: campaigns, hours, broken messages"
 _LINES: Final = 8  # of triggers, at most
 _OTHERS: Final = 15  # all other lines
 _WIDE: Final = 100  # columns
+_FRAMES: Final = 8  # columns: of the two around a list
 _SVG_WIDTH: Final = 108
 _EIGHTHS: Final = " ▏▎▍▌▋▊▉█"
 
@@ -70,7 +72,7 @@ def picture(scene: Scene, width: int = 110, height: int = 40) -> RenderableType:
     """The moment as a picture for a terminal of this size."""
     wide = width >= _WIDE
     sides = Table.grid(expand=True, padding=(0, 1, 0, 0))
-    sides.add_column(ratio=5)
+    sides.add_column(ratio=4 if wide else 5)
     sides.add_column(ratio=6)
     sides.add_row(_users(scene, wide), _workers(scene, wide))
     lines = max(1, min(_LINES, height - _OTHERS - 1))
@@ -78,8 +80,8 @@ def picture(scene: Scene, width: int = 110, height: int = 40) -> RenderableType:
         _header(scene, wide),
         _progress(scene),
         sides,
-        _triggers(scene, lines),
-        Text(_NOTE, style="dim", no_wrap=True, overflow="ellipsis"),
+        _triggers(scene, width, lines),
+        Text(_NOTE if wide else _SHORT_NOTE, style="dim", no_wrap=True, overflow="ellipsis"),
     )
     return Panel(body, box=box.ROUNDED, border_style="dim", title="[bold]rekindle demo[/]", title_align="left")
 
@@ -92,13 +94,28 @@ def save_picture(scene: Scene, path: Path) -> None:
     console.save_svg(str(path), title="make demo")
 
 
-def _reason(data: RecallData) -> str:
-    """Why, and how sure: in a line short enough for 100 columns."""
-    for gate in data.explain:
-        if gate.feature == "active_days":
-            return f"{because(data.explain)}; came on {gate.value} days"
-    why = because(data.explain).partition(" (")[0]
-    return why + (f"; P(back) {1 - data.risk.p:.2f}" if data.risk else "")
+def _reason(data: RecallData, room: int = 1000) -> str:
+    """Why, and how sure, in at most so many characters if that can be."""
+    found = {gate.feature: gate for gate in data.explain}
+    parts = [_why(found) or because(data.explain)]
+    if "active_days" in found:
+        parts.append(f"came on {found['active_days'].value} days")
+    if data.risk:
+        parts.append(f"P(back) {1 - data.risk.p:.2f}")
+    while len(parts) > 1 and len("; ".join(parts)) > room:
+        parts.pop()
+    return "; ".join(parts)
+
+
+def _why(found: Mapping[str, Gate]) -> str:
+    """What made the rule due, shorter than `because` says it: a line of the view has little room."""
+    silence = found.get("silence_days")
+    silent = f"silent {short(silence.value)} d" if silence else ""
+    if (alive := found.get("p_alive")) is not None:
+        return ", ".join(filter(None, (f"P(alive) < {short(alive.threshold)}", silent)))
+    if (segment := found.get("segment")) is not None:
+        return ", ".join(filter(None, (f"entered {segment.value}", silent)))
+    return silent
 
 
 def _header(scene: Scene, wide: bool) -> RenderableType:
@@ -168,18 +185,27 @@ def _workers(scene: Scene, wide: bool) -> RenderableType:
     return Panel(Group(grid, Text(), hint), title="workers", title_align="left", box=box.ROUNDED, border_style="dim")
 
 
-def _triggers(scene: Scene, lines: int) -> RenderableType:
+def _triggers(scene: Scene, width: int, lines: int) -> RenderableType:
+    wide = width >= _WIDE
+    sizes = (6, 13, 11, 6) if wide else (6, 13, 11)  # the tier is what a narrow terminal can do without
     grid = Table.grid(padding=(0, 2, 0, 0), expand=True)
-    for size in (10, 13, 11, 6):
+    for size in sizes:
         grid.add_column(no_wrap=True, width=size)
     grid.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+    room = width - _FRAMES - sum(sizes) - 2 * len(sizes)
     for trigger in list(scene.recent)[-lines:]:
-        day, user, data = trigger.time[:10], trigger.subject, trigger.data
+        day, user, data = _day(trigger.time), trigger.subject, trigger.data
         rule = data.rule_id + (f" {data.step + 1}" if data.step else "")
         tier = Text(data.tier or "", style="bright_yellow" if data.tier == "gold" else "white")
-        grid.add_row(Text(day, style="dim"), user, Text(rule, style="yellow"), tier, _reason(data))
+        cells = (Text(day, style="dim"), user, Text(rule, style="yellow"), tier)[: len(sizes)]
+        grid.add_row(*cells, _reason(data, room))
     for _ in range(lines - len(scene.recent)):
-        grid.add_row("", "", "", "", "")
+        grid.add_row("")
     return Panel(
         grid, title=f"triggers: {scene.sent:,} so far", title_align="left", box=box.ROUNDED, border_style="dim"
     )
+
+
+def _day(time: str) -> str:
+    """1997-03-02T08:00:00.000Z -> 02 Mar; the year stands at the top."""
+    return datetime.fromisoformat(time).strftime("%d %b")

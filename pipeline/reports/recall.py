@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from pipeline.experiment import SMALLEST, Arm, Estimate, Finding, Stratum, judge
+from pipeline.experiment import ALPHA, SMALLEST, Arm, Estimate, Finding, Stratum, judge
 from pipeline.money import amount, major
 from pipeline.reports.base import Cells, Report, Span, Table, Value, added, cells_of, share
 from pipeline.sums import OUTCOMES, TRIALS, Sum
@@ -152,9 +152,8 @@ def _paragraph(row: dict[str, Any], currency: str) -> list[str]:
     lines.append(f"  contacts  {row['contacts']:,} with later ones of the same users{heard}")
     arms = [f"{_percent(row[f'{arm}_recalled'])} of the {name}" for arm, name in _ARMS if row[arm]]
     lines.append(f"  recalled  {', '.join(arms)}")
-    sizes = f"sizes of the arms p {_p(row['mismatch_p'])}"
     if row["verdict"] == "mismatch":
-        return [*lines, f"  evidence  none; {sizes}"]
+        return [*lines, f"  evidence  none: chance does not draw arms of these sizes (p {_p(row['mismatch_p'])})"]
     if row["uplift"] is not None:
         points = [100 * row[f"uplift{end}"] for end in _ENDS]
         lines.append(f"  uplift    {_range(points, '+.2f')} points")
@@ -166,8 +165,12 @@ def _paragraph(row: dict[str, Any], currency: str) -> list[str]:
         earned = "" if row["perk_return"] is None else f", {_range(back, '.2f')} back for each 1"
         lines.append(f"  perks     {amount(row['perk_cost'], currency)}{earned}")
     if row["held_out"]:
-        most = "any" if row["ratio_high"] is None else f"{row['ratio_high']:.2f}"
-        lines.append(f"  evidence  p {_p(row['p'])}; {row['ratio_low']:.2f} .. {most} times as many come back; {sizes}")
+        chance = "hardly does" if row["p"] <= ALPHA else "may well do"
+        low, high = row["ratio_low"], row["ratio_high"]
+        times = f"at least {low:.2f}" if high is None else f"{low:.2f} to {high:.2f}"
+        lines.append(f"  evidence  chance alone {chance} this (p {_p(row['p'])})")
+        lines.append(f"  ratio     {times} times as many of the treated come back as of the held out")
+        lines.append(f"  arms      of the sizes that were to be drawn (p {_p(row['mismatch_p'])})")
     return lines
 
 
