@@ -10,11 +10,13 @@ from prometheus_client.metrics_core import Metric
 from pipeline.lifecycle import STAGES
 from pipeline.money import EXPONENTS
 from pipeline.partition import Partition
+from pipeline.policy import Policy
 from pipeline.reports.calibration import by_model, over, ripe, together
-from pipeline.sums import CALIBRATION, DECISIONS, OUTCOMES, RISK, SEGMENTS, STAGE
+from pipeline.sums import CALIBRATION, DECISIONS, OUTCOMES, RISK, SEGMENTS, STAGE, TRIALS
 from pipeline.sums.calibration import CAME, PERCENT, SILENT
-from pipeline.sums.outcomes import ALL_RULES, PERK_COST, VALUE
+from pipeline.sums.outcomes import ALL_RULES, PERK_COST, VALUE, stratum_of
 from pipeline.sums.population import P_ALIVE_BUCKETS
+from pipeline.sums.trials import USERS
 from schemas.decision import Reason, Verdict
 from schemas.trigger import Arm
 
@@ -79,6 +81,30 @@ def recall(grown: Mapping[Series, int], cores: list[Partition]) -> Iterator[Metr
     for name, amounts in money.items():
         worth = {series: minor / unit for series, minor in amounts.items()}
         yield counter(f"recall_{name}", says if name == "value" else perks, ("rule", "arm"), worth)
+
+
+def arms(cores: list[Partition]) -> Iterator[Metric]:
+    """The arms that the policies in force draw now, by users at their first contact: as drawn, and as they came out."""
+    users, expected = Tally[Series](), dict[Series, float]()
+    for core in cores:
+        drawn = _draws(core.policy)
+        for (name, dims), cell in list(core.cells.values.items()):
+            if name == TRIALS.name:
+                _day, rule, stratum, arm = map(str, dims)
+                if (share := drawn.get((rule, stratum))) is not None:
+                    users[rule, of(arm, _ARMS)] += cell[USERS]
+                    expected[rule,] = expected.get((rule,), 0.0) + cell[USERS] * share
+    says = (
+        "Users at their first contact, by the present share and salt of the rule. Rule *: of the draw over all rules."
+    )
+    yield gauge("trial_users", says, ("rule", "arm"), users)
+    yield gauge("trial_holdout_expected", "Of them, how many the share would hold out.", ("rule",), expected)
+
+
+def _draws(policy: Policy) -> dict[tuple[str, str], float]:
+    """(rule, stratum) -> share, of every draw that may come out either way."""
+    shares = {rule.id: policy.held_out(rule) for rule in policy.rules} | {ALL_RULES: policy.holdout}
+    return {(rule, stratum_of(share, policy.salt)): share for rule, share in shares.items() if 0 < share < 1}
 
 
 def scores(cores: list[Partition]) -> Iterator[Metric]:

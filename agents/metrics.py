@@ -22,7 +22,7 @@ from prometheus_client import (
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from agents.families import OTHER, Series, gauge, grown, less, modes, of, population, recall, scores
+from agents.families import OTHER, Series, arms, gauge, grown, less, modes, of, population, recall, scores
 from agents.observe import ChunkFolded, Committed
 from pipeline.partition import Partition
 from pipeline.position import CORE_VERSION, Counts
@@ -207,6 +207,7 @@ class _Stocks(Collector):
                 total.update(less(grown(core), self._base[number]))
         yield from population([core for _, core in cores])
         yield from recall(total, [core for _, core in cores])
+        yield from arms([core for _, core in cores])
         yield from scores([core for _, core in cores])
         yield from modes([core for _, core in cores])
         yield from self._partitions({(str(number),): core for number, core in cores})

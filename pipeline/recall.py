@@ -152,7 +152,7 @@ def _forget(state: UserState, due: Due) -> None:
 def _draw(case: Case, ruling: Ruling) -> tuple[Experiment, Verdict]:
     """The arm: of a contact's first message by hash, of the later ones as the first."""
     rule, policy, recall = case.due.rule, case.context.policy, case.state.recall
-    share = 1 - (1 - policy.holdout) * (1 - rule.holdout) if policy.holdout else rule.holdout
+    share = policy.held_out(rule)
     if case.due.step and recall is not None:
         withheld, holdout = recall.withheld, recall.holdout
     else:

@@ -222,6 +222,10 @@ class Policy(msgspec.Struct, frozen=True):
         """Whether a rule shows what users bought: only then it is kept."""
         return any(rule.content is not None and rule.content.items for rule in self.rules)
 
+    def held_out(self, rule: Rule) -> float:
+        """The share of a rule's users who are not sent to: by its own draw, or by the one over all rules."""
+        return 1 - (1 - self.holdout) * (1 - rule.holdout) if self.holdout else rule.holdout
+
 
 DEFAULT: Final = Policy()
 """What holds before any policy is adopted: state is kept, nothing is decided."""

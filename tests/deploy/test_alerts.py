@@ -90,7 +90,9 @@ def exposed() -> Mapping[str, set[str]]:
     live = fold(log(event(at(0, 1), "zoe"), now(at(0, 2)))).partition
     metrics.assigned(1, seconds=0.1, rows=0, lag=0, core=live)
     model = Recency(DAY, 0.0, 0.0, 1.0).to_json()
-    text = POLICY + "segments: [{id: quiet, where: {silence_days: {at_least: 3}}}]\n"
+    text = (
+        POLICY.replace("holdout: 0", "holdout: 0.5") + "segments: [{id: quiet, where: {silence_days: {at_least: 3}}}]\n"
+    )
     scored_log = history(adopt_model(model), event(at(0)), ticks(at(0), at(40)), policy=text)
     scored = fold(scored_log, text, extra=models(model)).partition
     metrics.assigned(2, seconds=0.1, rows=0, lag=0, core=scored)

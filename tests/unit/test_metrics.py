@@ -159,6 +159,21 @@ def test_recalled_users_and_their_worth_by_rule_and_arm() -> None:
     assert samples["rekindle_recall_value_total", "treatment", "silent"] == 12.5
 
 
+def test_arms_are_counted_as_drawn_by_the_share_and_salt_in_force() -> None:
+    split = POLICY.replace("holdout: 0", "holdout: 0.4")
+    users = [event(at(0, 1), f"u{number}") for number in range(20)]
+    salted = split.replace("salt: ", "salt: new-")
+    watched = Watched()
+    watched.partition = Partition(0, 1, registry(split, salted))
+    watched.metrics.assigned(0, seconds=0.1, rows=0, lag=0, core=watched.partition)
+    watched.feed(history(users, tick(at(31)), policy=split))
+    counted = {key[1:]: value for key, value in watched.samples.items() if key[0].startswith("rekindle_trial")}
+    assert counted["holdout", "silent"] + counted["treatment", "silent"] == 20
+    assert counted["silent",] == pytest.approx(8)
+    watched.feed(log(adopt(salted), start=watched.partition.offset))
+    assert not [key for key in watched.samples if key[0].startswith("rekindle_trial")]
+
+
 def test_scores_are_those_of_the_adopted_model_and_of_days_that_are_over() -> None:
     bodies = [Recency(2 * DAY, 0.0, 0.0, weight).to_json() for weight in (1.0, 2.0)]
     early, late = ([event(at(day), user) for user in ("ann", "bob")] for day in (0, 40))
