@@ -7,12 +7,12 @@ import click
 
 from agents.backtest import Candidate, Tried
 from agents.cli.base import table
-from pipeline.backtest import Backtest, Comparison, RuleFigures, SweepRow
+from pipeline.backtest import Backtest, Comparison, FirstContacts, RuleFigures, SweepRow
 from pipeline.money import amount
-from pipeline.policy import RiskAbove
 
 _BLOCKS: Final = " ▁▂▃▄▅▆▇█"
 _CHART: Final = 78
+_STRIP: Final = 3  # hours
 _RULES: Final = (
     *("rule", "mode", "flagged", "users", "came back by themselves", "with the goal", "later"),
     *("first contacts: sent / held out", "base rate", "holdout can show"),
@@ -34,11 +34,6 @@ def tell(tried: Tried, candidate: Candidate, other: str | None) -> None:
     )
     if found.rejected:
         click.echo(f"{found.rejected:,} events were refused; `rekindle replay` writes them to deadletters.jsonl")
-    unmodelled = [rule.id for rule in candidate.policy.rules if isinstance(rule.when, RiskAbove)]
-    if unmodelled and candidate.model is None:
-        click.echo(
-            f"by a churn model, of which none was named, so that nobody is due: {', '.join(unmodelled)}; --model"
-        )
     shadow = [rule.id for rule in candidate.policy.rules if rule.mode == "shadow"]
     if shadow:
         click.echo(f"in shadow, so that nothing is sent: {', '.join(shadow)}; --live plays every rule as live")
@@ -59,14 +54,24 @@ def tell(tried: Tried, candidate: Candidate, other: str | None) -> None:
 
 def _rules(found: Backtest, candidate: Candidate) -> None:
     by_all = candidate.policy.holdout
-    rows = [_rule(rule) for rule in (*found.rules, *([found.total] if len(found.rules) > 1 or by_all else []))]
+    rows = [_rule(rule) for rule in found.rules]
+    if sum(rule.kind == "recall" for rule in found.rules) > 1:
+        rows.append(_rule(found.total))
+    if len(found.rules) > 1 or by_all:
+        rows.append(("all rules", *[""] * 6, *_first(found.together)))
     _heading("rules")
     table(_RULES, rows)
     if by_all:
         click.echo(
-            f"first contacts of all rules: by any rule, and held out by the holdout over all rules ({by_all:g}) alone"
+            f"all rules: users at their first contact by any; held out by the holdout over all rules, {percent(by_all)}"
         )
-    unmeasured = found.total.flagged - found.total.measured
+    others = [f"{rule.rule} ({rule.kind})" for rule in found.rules if rule.kind != "recall"]
+    if others:
+        click.echo(f'no recalls, so neither "came back" nor the lost are counted of them: {", ".join(others)}')
+    for rule in found.rules:
+        if rule.nobody:
+            click.echo(f"{rule.rule} {rule.nobody}")
+    unmeasured = sum(rule.flagged - rule.measured for rule in found.rules)
     if unmeasured:
         click.echo(f"{unmeasured:,} of the flagged are in neither share: their goal window ends after the history")
     goals = {rule.id: rule.goal.event for rule in candidate.policy.rules}
@@ -101,11 +106,20 @@ def _overlap(found: Backtest) -> None:
 
 
 def _rule(rule: RuleFigures) -> tuple[object, ...]:
-    first = rule.first_contacts
     later = percent(rule.later / rule.measured if rule.measured else None)
     flagged = f"{rule.flagged:,}", f"{rule.users:,}", percent(rule.wasted), percent(rule.with_goal), later
-    arms = f"{first.treated:,} / {first.held:,}"
-    return (rule.rule, rule.mode, *flagged, arms, percent(first.base_rate), _points(first.uplift))
+    return (rule.rule, rule.mode, *flagged, *(_first(rule.first_contacts) if rule.first_contacts else ()))
+
+
+def _first(first: FirstContacts) -> tuple[str, ...]:
+    can_show = "-" if not first.treated + first.held else _points(first.uplift)
+    if first.uplift is None and first.treated + first.held:
+        can_show += f": {'nobody is held out' if not first.held else _too_few(first)}"
+    return f"{first.treated:,} / {first.held:,}", percent(first.base_rate), can_show
+
+
+def _too_few(first: FirstContacts) -> str:
+    return "too few users" if first.measured else "no goal window is over"
 
 
 def _points(uplift: float | None) -> str:
@@ -133,9 +147,11 @@ def _lost(found: Backtest) -> None:
     missed = {
         "too late": coverage.late,
         f"due but kept back ({reasons})": coverage.suppressed,
-        "noticed too late or already back": coverage.other,
-        "never considered by any rule": coverage.unseen,
+        "noticed too late, or left to a rule that waited to the end": coverage.other,
+        "never considered by any recall rule": coverage.unseen,
     }
+    if coverage.by_activity:
+        click.echo(f"{coverage.by_activity:,} were flagged by their last activity itself, and by nothing after it")
     if any(missed.values()):
         click.echo("missed: " + ", ".join(f"{count:,} {why}" for why, count in missed.items() if count))
 
@@ -151,6 +167,14 @@ def _load(found: Backtest) -> None:
         fullest = f"{load.peak:,} at {load.peak_at[:16].replace('T', ' ')} UTC"
         rows.append((load.channel, f"{load.sends:,}", f"{load.per_week:,.1f}", usual, fullest))
     table(("channel", "sends", "a week", "fullest hour of the week", "fullest hour ever"), rows)
+    wide = max(len(load.channel) for load in found.load)
+    click.echo(f"by hour of the week, UTC, a block for {_STRIP} hours from midnight on:")
+    for load in found.load:
+        counts = [sum(load.by_hour[at : at + _STRIP]) for at in range(0, len(load.by_hour), _STRIP)]
+        blocks = _blocks(counts, max(counts))
+        each = len(blocks) // len(_DAYS)
+        days = "  ".join(f"{day} {blocks[at * each : (at + 1) * each]}" for at, day in enumerate(_DAYS))
+        click.echo(f"{load.channel:<{wide}}  {days}")
 
 
 def _chart(found: Backtest) -> None:
@@ -204,7 +228,7 @@ def tell_comparison(found: Comparison, before: str, after: str) -> None:
 
 
 def _sweep(rows: Sequence[SweepRow]) -> None:
-    _heading("sweep, all rules together")
+    _heading("sweep: messages, held out, and what the holdout can show are of all rules, the rest of recalls")
     table(
         _SWEEP,
         [

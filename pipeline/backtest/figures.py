@@ -2,6 +2,8 @@
 
 import msgspec
 
+from pipeline.policy.compiled import Kind
+
 
 class FirstContacts(msgspec.Struct):
     """Users at their first contact, `treated` and `held` out, as `report recall` compares them. `measured`: those whose
@@ -18,12 +20,14 @@ class FirstContacts(msgspec.Struct):
 
 
 class RuleFigures(msgspec.Struct):
-    """One rule, or all of them. `flagged`: silences that it found out; `measured`: those whose goal window ended
+    """One rule, or all that recall. `flagged`: silences that it found out; `measured`: those whose goal window ended
     within the history; `came_back`, `reached_goal`: of these, with any activity or with the goal in the window;
-    `later`: with an activity after it. `wasted`, `with_goal`: the first two as shares.
+    `later`: with an activity after it. `wasted` (of recalls only: the others are not for who is gone), `with_goal`:
+    the first two as shares. `nobody`: why it flags nobody, in words.
     """
 
     rule: str
+    kind: Kind
     mode: str
     considered: int
     decisions: dict[str, int]
@@ -36,20 +40,23 @@ class RuleFigures(msgspec.Struct):
     later: int
     reached_goal: int
     with_goal: float | None
-    first_contacts: FirstContacts
+    first_contacts: FirstContacts | None = None
+    nobody: str = ""
 
 
 class Coverage(msgspec.Struct):
     """Of the users who were `lost` (silent from their last activity to the end of the history, for at least the
-    horizon): how many a rule had flagged before the horizon had passed (`in_time`), after it (`late`), or found due but
-    kept back (`suppressed`, by `reasons`), or saw otherwise (`other`), or never saw (`unseen`). `lead_days`: from the
-    flag to the end of the horizon, its 10 %, 50 % and 90 % quantiles over those in time. `rules`: in time, by rule.
+    horizon): how many a recall rule had flagged after that before the horizon had passed (`in_time`), after it
+    (`late`), or by their last activity itself (`by_activity`), or found due but kept back (`suppressed`, by `reasons`),
+    or saw otherwise (`other`), or never saw (`unseen`). `lead_days`: from the flag to the end of the horizon, its 10 %,
+    50 % and 90 % quantiles over those in time. `rules`: in time, by rule.
     """
 
     horizon_days: float
     lost: int
     in_time: int
     late: int
+    by_activity: int
     suppressed: int
     other: int
     unseen: int
@@ -104,8 +111,9 @@ class PerkBudget(msgspec.Struct):
 
 
 class SweepRow(msgspec.Struct):
-    """The policy with `field` at `value`, in one line: figures of all rules together, `messages` sent and `held` out
-    (steps of a contact each for itself), and the fullest hour of any channel.
+    """The policy with `field` at `value`, in one line. Of the recall rules: whom they flagged, who of these came back,
+    who of the lost was covered. Of all rules: `messages` sent and `held` out (steps of a contact each for itself), what
+    their holdout can show, and the fullest hour of any channel.
     """
 
     field: str
@@ -122,7 +130,9 @@ class SweepRow(msgspec.Struct):
 
 
 class Backtest(msgspec.Struct):
-    """Everything. Times are RFC 3339, days ISO dates; shares 0..1, None of nothing."""
+    """Everything. `total`: of the recall rules; `together`: first contacts of all rules, as the report's row over all
+    of them. Times are RFC 3339, days ISO dates; shares 0..1, None of nothing.
+    """
 
     policy: str
     start: str
@@ -131,6 +141,7 @@ class Backtest(msgspec.Struct):
     rejected: int
     users: int
     total: RuleFigures
+    together: FirstContacts
     rules: list[RuleFigures]
     coverage: Coverage
     weeks: list[Week]
@@ -146,11 +157,11 @@ def row(field: str, value: str, found: Backtest) -> SweepRow:
         field=field,
         value=value,
         flagged=total.flagged,
-        messages=total.decisions.get("send", 0),
-        held=total.decisions.get("holdout", 0),
+        messages=sum(rule.decisions.get("send", 0) for rule in found.rules),
+        held=sum(rule.decisions.get("holdout", 0) for rule in found.rules),
         wasted=total.wasted,
-        base_rate=total.first_contacts.base_rate,
-        uplift=total.first_contacts.uplift,
+        base_rate=found.together.base_rate,
+        uplift=found.together.uplift,
         covered=coverage.share,
         lead_days=None if coverage.lead_days is None else coverage.lead_days[1],
         peak=max((load.peak for load in found.load), default=0),

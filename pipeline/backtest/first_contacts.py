@@ -8,13 +8,14 @@ from pipeline.backtest.figures import FirstContacts
 from pipeline.backtest.power import Arms, smallest_uplift
 from pipeline.backtest.watch import Considered
 from pipeline.policy import Policy
+from pipeline.reports.base import share
 
 
-def of_rule(flags: Iterable[Considered], end: int, share: float) -> FirstContacts:
-    """Of one rule, by what it flagged in order of time. `end`: of the history, ms; `share`: of its holdout, by which a
-    rule in shadow would draw.
+def of_rule(flags: Iterable[Considered], end: int, holdout: float) -> FirstContacts:
+    """Of one rule, by what it flagged in order of time. `end`: of the history, ms; `holdout`: the probability by
+    which a rule in shadow would draw.
     """
-    return _figures(_by_user(flags), end, share, arm_of_all=False)
+    return _figures(_by_user(flags), end, holdout, arm_of_all=False)
 
 
 def together(rules: dict[str, list[Considered]], end: int, policy: Policy) -> FirstContacts:
@@ -34,7 +35,7 @@ def together(rules: dict[str, list[Considered]], end: int, policy: Policy) -> Fi
         held=sum(one.held for one in each),
         measured=measured,
         reached_goal=reached,
-        base_rate=_share(reached, measured),
+        base_rate=share(reached, measured),
         uplift=smallest_uplift([_arms(one) for one in each if one.measured]),
     )
 
@@ -51,13 +52,13 @@ def _by_user(flags: Iterable[Considered]) -> list[Considered]:
     return list(first.values())
 
 
-def _figures(first: Sequence[Considered], end: int, share: float, *, arm_of_all: bool) -> FirstContacts:
+def _figures(first: Sequence[Considered], end: int, holdout: float, *, arm_of_all: bool) -> FirstContacts:
     # A rule in shadow draws no arms: those that its holdout would give on average.
     drawn = [one for one in first if one.arm is not None]
-    held = sum(_is_held(one, arm_of_all=arm_of_all) for one in drawn) + round(share * (len(first) - len(drawn)))
+    held = sum(_is_held(one, arm_of_all=arm_of_all) for one in drawn) + round(holdout * (len(first) - len(drawn)))
     measured = [one for one in first if one.is_measured(end)]
     reached = sum(1 for one in measured if one.goal_at)
-    found = FirstContacts(len(first) - held, held, len(measured), reached, _share(reached, len(measured)), None)
+    found = FirstContacts(len(first) - held, held, len(measured), reached, share(reached, len(measured)), None)
     if measured:
         found.uplift = smallest_uplift([_arms(found)])
     return found
@@ -69,7 +70,3 @@ def _is_held(one: Considered, *, arm_of_all: bool) -> bool:
 
 def _arms(found: FirstContacts) -> Arms:
     return Arms(found.reached_goal / found.measured, found.treated, found.held)
-
-
-def _share(part: int, whole: int) -> float | None:
-    return round(part / whole, 4) if whole else None

@@ -61,7 +61,8 @@ class Considered(msgspec.Struct, gc=False):
 
 class WhatIf(NamedTuple):
     """A history under a policy. `considered`: in the order of the deciding; `last`: of every user who is there at the
-    end, the last activity; `start`, `end`: first and last event (ms); `events`: how many were read.
+    end, the last activity; `start`, `end`: first and last event (ms); `events`: how many were read. `active_days`: the
+    most that any of these users has; `modelled`: whether a churn model was adopted.
     """
 
     policy: Policy
@@ -71,6 +72,8 @@ class WhatIf(NamedTuple):
     end: int
     events: int
     rejected: int
+    active_days: int = 0
+    modelled: bool = False
 
 
 class _Collector(Outbox):
@@ -199,8 +202,12 @@ def what_if(
             reported = read
             folded(read)
     counts = partition.position.counts
-    last = {
-        key.decode(): state.activity.last for key, state in partition.states() if state.known and state.activity.days
-    }
+    last: dict[str, int] = {}
+    active_days = 0
+    for key, state in partition.states():
+        if state.known and state.activity.days:
+            last[key.decode()] = state.activity.last
+            active_days = max(active_days, state.activity.days)
     start, end = history_span(raws) or (0, 0)
-    return WhatIf(policy, partition.considered, last, start, end, counts.read, counts.rejected)
+    read, rejected = counts.read, counts.rejected
+    return WhatIf(policy, partition.considered, last, start, end, read, rejected, active_days, model is not None)

@@ -120,7 +120,7 @@ def _compares_as_the_report_does(found: WhatIf, cells: Mapping[tuple[str, Dims],
     compared = {str(row[0]): dict(zip(table.columns, row, strict=True)) for row in table.rows}
     backtest = measure(found, 90 * DAY)
     own = {rule.rule: rule.first_contacts for rule in backtest.rules if rule.mode == "live"}
-    own[ALL_RULES if found.policy.holdout else EACH_RULE] = backtest.total.first_contacts
+    own[ALL_RULES if found.policy.holdout else EACH_RULE] = backtest.together
     for rule, row in compared.items():
         assert (own[rule].treated, own[rule].held) == (row["treated"], row["held_out"])
 

@@ -16,6 +16,7 @@ from pipeline.backtest import (
     WhatIf,
     measure,
     picture,
+    row,
     smallest_uplift,
     what_if,
 )
@@ -59,7 +60,8 @@ def test_the_shares_are_those_of_the_flagged_whose_window_has_ended() -> None:
     assert rule.decisions == {"send": 6, "suppressed": 1}
     assert rule.reasons["unsubscribed"] == 1
     assert rule.first_contacts == FirstContacts(4, 0, 3, 1, round(1 / 3, 4), None), "ann and bob are flagged twice"
-    assert found.total == msgspec.structs.replace(rule, rule="all rules")
+    assert found.total == msgspec.structs.replace(rule, rule="all recalls", first_contacts=None)
+    assert found.together == rule.first_contacts
     assert (found.events, found.users, found.rejected) == (len(HISTORY), 6, 0)
     assert (found.start[:10], found.end[:10]) == ("2024-01-01", "2024-05-10")
 
@@ -82,6 +84,79 @@ def test_a_silence_that_no_rule_saw_is_told_apart() -> None:
     entries = [event(at(0), "once"), *(event(at(day), "eve") for day in range(0, 131, 10))]
     coverage = tried(entries, fading).coverage
     assert (coverage.lost, coverage.unseen, coverage.share) == (1, 1, 0.0)
+
+
+KINDS = """version: 1
+mode: live
+activation: {event: Order Completed, within: 9d}
+consent: {email: {basis: opt_out, trait: email}}
+segments:
+  - {id: twice, where: {orders: {at_least: 2}}}
+rules:
+  - {id: hello, kind: activate, when: {not_activated: 5d}, channel: email, holdout: 0, goal: {within: 7d}}
+  - {id: thanks, kind: KIND, when: {segment: twice}, channel: email, holdout: 0, goal: {within: 7d}}
+"""
+
+
+def test_what_is_no_recall_wastes_and_covers_nothing() -> None:
+    entries = [
+        event(at(0), "ann"),
+        event(at(6), "ann"),
+        order(at(0), "bob"),
+        order(at(1), "bob"),
+        order(at(130), "eve"),
+    ]
+    found = tried(entries, KINDS.replace("KIND", "grow"))
+    assert [(rule.rule, rule.flagged, rule.came_back, rule.wasted) for rule in found.rules] == [
+        ("hello", 1, 1, None),
+        ("thanks", 1, 0, None),
+    ]
+    assert (found.total.flagged, found.total.wasted, found.together.treated) == (0, None, 2)
+    coverage = found.coverage
+    assert (coverage.lost, coverage.unseen, coverage.in_time, coverage.rules) == (2, 2, 0, {})
+    assert row("a", "1", found).messages == 2, "they are sent all the same"
+
+
+def test_who_is_flagged_by_their_last_activity_is_told_apart() -> None:
+    entries = [order(at(0), "bob"), order(at(1), "bob"), event(at(130), "eve")]
+    coverage = tried(entries, KINDS.replace("KIND", "recall")).coverage
+    assert (coverage.lost, coverage.by_activity, coverage.unseen, coverage.in_time) == (1, 1, 0, 0)
+
+
+_LATER = [event(at(98), "fay"), *(event(at(day), "eve") for day in range(0, 131, 10))]
+
+
+@pytest.mark.parametrize(
+    ("policy", "why"),
+    [
+        (POLICY.replace("30d", "200d"), "the history is shorter than 200d"),
+        (POLICY.replace("30d", "110d"), "nobody was silent for 110d"),
+        (POLICY.replace("{silence: 30d}", "{risk_above: 0.5}"), "it goes by a churn model, of which none was named"),
+        (
+            POLICY.replace("{silence: 30d}", "{p_alive_below: 0.5, min_active_days: 50}"),
+            "min_active_days is 50, and no user has more than 14",
+        ),
+        (
+            POLICY.replace("{silence: 30d}", "{p_alive_below: 0.0001, min_silence: 8d}"),
+            "no silence of 8d or more came to the threshold, 0.0001",
+        ),
+        (KINDS.replace("KIND", "recall"), "nobody entered the segment twice"),
+        (
+            KINDS.partition("  - {id: thanks")[0].replace("5d}", "200d}").replace("9d}", "300d}"),
+            "everybody was activated",
+        ),
+        (
+            POLICY.replace("rules:\n", "segments: [{id: best, where: {spent: {top: 0.1}}}]\nrules:\n").replace(
+                "{silence: 30d}", "{segment: best}"
+            ),
+            "the segment best goes by a quantile (top), and none is published here",
+        ),
+        (POLICY.replace("opt_out", "opt_in"), "flags nobody of those who were due: no_consent"),
+    ],
+)
+def test_a_rule_that_flags_nobody_says_why(policy: str, why: str) -> None:
+    assert why in tried(_LATER, policy).rules[-1].nobody
+    assert not tried(HISTORY).rules[0].nobody
 
 
 def test_weeks_begin_on_monday_and_load_knows_its_fullest_hour() -> None:
@@ -114,6 +189,7 @@ def test_a_rule_in_shadow_flags_and_its_holdout_is_that_of_the_average() -> None
     (rule,) = found.rules
     assert rule.decisions["shadow"] == rule.flagged == 6
     first = rule.first_contacts
+    assert first is not None
     assert (first.treated, first.held, found.load) == (2, 2, [])
     assert first.uplift is None, "four users show nothing"
     assert "nothing is sent" in picture(found, "shadow")
@@ -228,7 +304,7 @@ def test_a_stratum_cut_in_two_shows_what_it_showed_before_and_empty_arms_show_no
 
 
 def first(policy: str, *considered: Considered) -> FirstContacts:
-    return measured(*considered, policy=policy).total.first_contacts
+    return measured(*considered, policy=policy).together
 
 
 def test_all_rules_are_compared_as_the_report_does_it() -> None:
@@ -245,10 +321,10 @@ def test_all_rules_are_compared_as_the_report_does_it() -> None:
 def test_in_shadow_the_holdout_of_a_rule_is_its_own_and_the_one_over_all() -> None:
     shadow = POLICY.replace("mode: live", "mode: shadow\nholdout: 0.5").replace("holdout: 0\n", "holdout: 0.5\n")
     found = measured(*(decided(f"u{number}", "shadow") for number in range(8)), policy=shadow)
-    assert [(one.treated, one.held) for one in (found.rules[0].first_contacts, found.total.first_contacts)] == [
-        (2, 6),
-        (4, 4),
-    ]
+    (rule,) = found.rules
+    assert rule.first_contacts is not None
+    assert (rule.first_contacts.treated, rule.first_contacts.held) == (2, 6)
+    assert (found.together.treated, found.together.held) == (4, 4)
 
 
 def test_the_picture_is_svg_with_every_rule_and_the_same_each_time() -> None:

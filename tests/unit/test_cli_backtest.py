@@ -77,6 +77,9 @@ def test_people_read_figures_a_chart_a_comparison_and_what_it_cannot_know(tmp_pa
         "early and silent",
         "lost users",
         "fullest hour of the week",
+        "by hour of the week, UTC, a block for 3 hours from midnight on:\npush  Mon ",
+        "all recalls",
+        "all rules",
         "a block for a week",
         "against policy.yaml",
         "sends by push: 0 ->",
@@ -86,6 +89,18 @@ def test_people_read_figures_a_chart_a_comparison_and_what_it_cannot_know(tmp_pa
     ):
         assert words in result.stdout
     assert "█" in result.stdout
+
+
+def test_other_kinds_are_no_recalls_and_what_shows_nothing_says_why(tmp_path: Path) -> None:
+    grow = POLICY.replace("silent\n", "silent\n    kind: grow\n").replace("{silence: 30d}", "{segment: seen}")
+    grow = grow.replace("rules:\n", "segments: [{id: seen, where: {active_days: {at_least: 3}}}]\nrules:\n")
+    found = rekindle("backtest", write(tmp_path), "--policy", policy(tmp_path, grow)).stdout
+    assert 'no recalls, so neither "came back" nor the lost are counted of them: silent (grow)' in found
+    assert "nothing: nobody is held out" in found
+    assert "missed: 15 never considered by any recall rule" in found
+    recall = policy(tmp_path, grow.replace("    kind: grow\n", ""))
+    again = rekindle("backtest", write(tmp_path), "--policy", recall).stdout
+    assert "15 were flagged by their last activity itself, and by nothing after it" in again
 
 
 def test_a_goal_that_nobody_reaches_is_pointed_at(tmp_path: Path) -> None:
@@ -106,7 +121,7 @@ def test_a_rule_by_a_churn_model_needs_the_model(tmp_path: Path) -> None:
     risky = POLICY.replace("{silence: 30d}", "{risk_above: 0.9, min_silence: 1d, min_active_days: 1}")
     words = ("backtest", write(tmp_path), "--policy", policy(tmp_path, risky))
     without = rekindle(*words)
-    assert "by a churn model, of which none was named, so that nobody is due: silent; --model" in without.stdout
+    assert "silent flags nobody: it goes by a churn model, of which none was named; --model" in without.stdout
     (tmp_path / "model.json").write_bytes(Recency(7 * DAY, 0.0, 0.0, 1.0).to_json())  # .9 after eight days
     found = json.loads(rekindle(*words, "--model", tmp_path / "model.json", "--json").stdout)
     assert found["backtest"]["total"]["flagged"] > 20
