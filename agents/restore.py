@@ -99,7 +99,7 @@ async def _refuse_state(logs: Logs, state: str) -> None:
     starts, ends = await logs.starts(state), await logs.ends(state)
     async for number, _ in logs.read(state, starts, ends):
         line = f"{state} is not empty (partition {number}): a snapshot is written into an empty topic only; delete it"
-        raise Refusal(Exit.TOPICS, f"{line} and run: rekindle topics create")
+        raise Refusal(Exit.TOPICS, f"{line} and run: rekindle topics create --partitions {len(ends)}")
 
 
 async def _refuse_foreign(settings: Settings, logs: Logs, number: int, position: Position, *, rebuilt: bool) -> None:
@@ -162,4 +162,4 @@ async def _alone(settings: Settings, logs: Logs, bulk: Bulk, ends: Mapping[int, 
     for number, end in ends.items():
         if landed.get((state, number), end) != end:
             line = f"a worker wrote to {state} partition {number} meanwhile; stop all of them, delete {state}"
-            raise Refusal(Exit.TOPICS, f"{line} and run: rekindle topics create")
+            raise Refusal(Exit.TOPICS, f"{line} and run: rekindle topics create --partitions {len(ends)}")

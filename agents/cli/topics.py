@@ -6,10 +6,11 @@ import click
 
 from agents.cli.base import Group, as_json, emit, settings_of
 from agents.erasure_key import make_erasure_key
-from agents.kafka.admin import acl_commands, check_topics, create_commands, create_topics, plan
+from agents.exits import Exit, Refusal
+from agents.kafka.admin import acl_commands, check_topics, create_commands, create_topics, partitions_there, plan
 from agents.kafka.connection import client_options
 from agents.settings import Settings
-from schemas.topics import DEFAULT_PARTITIONS, PARTITION_COUNTS
+from schemas.topics import DEFAULT_PARTITIONS, PARTITION_COUNTS, USERS
 
 
 def _client(settings: Settings) -> dict[str, Any]:
@@ -26,16 +27,16 @@ def topics() -> None:
 @click.option(
     "--partitions",
     type=click.Choice([str(count) for count in PARTITION_COUNTS]),
-    default=str(DEFAULT_PARTITIONS),
-    show_default=True,
-    help="Of the user topic; the most workers that can share it. It can't be changed later.",
+    help="Of the user topic; the most workers that can share it. It can't be changed later. By default as many as are "
+    f"there, and {DEFAULT_PARTITIONS} in a new deployment.",
 )
 @click.option("--replication", type=click.IntRange(1), help="Copies of each partition; else the broker's default.")
 @click.pass_context
-def create(ctx: click.Context, *, dry_run: bool, partitions: str, replication: int | None) -> None:
+def create(ctx: click.Context, *, dry_run: bool, partitions: str | None, replication: int | None) -> None:
     """Create what is missing, the key of erasures too; what exists is left as it is."""
     settings = settings_of(ctx)
-    plans = plan(settings.topic_prefix, int(partitions), replication or -1)
+    many = _partitions(settings, None if partitions is None else int(partitions), dry_run=dry_run)
+    plans = plan(settings.topic_prefix, many, replication or -1)
     if dry_run:
         click.echo("# topics")
         click.echo("\n".join(create_commands(settings.brokers, plans)))
@@ -53,6 +54,26 @@ def create(ctx: click.Context, *, dry_run: bool, partitions: str, replication: i
         )
     if len(created) < len(plans):
         click.echo("run `rekindle topics check`: what existed was not changed")
+
+
+def _partitions(settings: Settings, wanted: int | None, *, dry_run: bool) -> int:
+    """As many as are there: topics of another number could only be deleted again. Raises Refusal."""
+    users = settings.topic(USERS.name)
+    try:
+        there = partitions_there(_client(settings), settings.topic_prefix)
+    except Refusal as refusal:
+        if not dry_run or refusal.code is not Exit.NO_BROKER:
+            raise
+        there = None  # commands for the day on which there are brokers
+    if there is None:
+        return wanted or DEFAULT_PARTITIONS
+    if there not in PARTITION_COUNTS:
+        line = f"{users} has {there} partitions, which do not divide 256: make a new topic, and ingest into it"
+        raise Refusal(Exit.PARTITIONS, line)
+    if wanted not in (None, there):
+        line = f"the number of partitions under {settings.topic_prefix!r} is {there}, for ever: leave --partitions out"
+        raise Refusal(Exit.PARTITIONS, f"{line}; {wanted} are for another deployment, under another --prefix")
+    return there
 
 
 @topics.command()

@@ -111,6 +111,26 @@ def delete_topics(client: Mapping[str, Any], prefix: str) -> None:
             time.sleep(0.05)
 
 
+def partitions_there(client: Mapping[str, Any], prefix: str) -> int | None:
+    """Partitions of the user topic, else of the others that go by it; None: there are none, or they disagree.
+
+    Raises:
+        Refusal: no broker, or no permission to look.
+    """
+    names = {prefix + topic.name: topic for topic in TOPICS}
+    with admin_client(client) as admin:
+        answers = [answer for answer in admin.describe_topics(list(names)) if answer["error_code"] == 0]
+    return _source({names[answer["name"]].name: len(answer["partitions"]) for answer in answers})
+
+
+def _source(partitions: Mapping[str, int]) -> int | None:
+    """How many partitions a deployment has, by those of its topics, named without the prefix."""
+    if USERS.name in partitions:
+        return partitions[USERS.name]
+    others = {partitions[topic.name] for topic in TOPICS if topic.name in partitions and not topic.single}
+    return others.pop() if len(others) == 1 else None
+
+
 def check_topics(client: Mapping[str, Any], prefix: str) -> list[Difference]:
     """Compare every topic under a prefix with its declaration; an empty list means that a worker may start.
 
@@ -129,17 +149,18 @@ def check_topics(client: Mapping[str, Any], prefix: str) -> list[Difference]:
             if prefix + topic.name in present
         ]
         configs = admin.describe_configs(resources, config_filter="all").get("topic", {}) if resources else {}
-    partitions = {name: len(described[name]["partitions"]) for name in present}
-    source = partitions.get(names[USERS.name], 0)
+    partitions = {name: len(described[names[name]]["partitions"]) for name in names if names[name] in present}
+    source = _source(partitions)
+    create = f"rekindle topics create{f' --partitions {source}' if source else ''}"
     differences: list[Difference] = []
     for topic in TOPICS:
         name = names[topic.name]
         if name not in present:
             answer = described.get(name)
             reason = for_code(answer["error_code"]).__name__ if answer else "UnknownTopicOrPartitionError"
-            differences.append(_missing(name, reason))
+            differences.append(_missing(name, reason, create))
             continue
-        differences.extend(_partition_differences(topic, name, partitions[name], source))
+        differences.extend(_partition_differences(topic, name, partitions[topic.name], source, create))
         if not configs.get(name):
             sentence = f"the settings of {name} can't be described: is DescribeConfigs granted?"
             differences.append(Difference(name, sentence, "rekindle topics create --dry-run", Exit.TOPICS))
@@ -273,13 +294,15 @@ def _settings(topic: Topic, replication: int) -> dict[str, Setting]:
     return settings
 
 
-def _missing(name: str, reason: str) -> Difference:
+def _missing(name: str, reason: str, create: str) -> Difference:
     if reason == "UnknownTopicOrPartitionError":
-        return Difference(name, f"{name} does not exist", "rekindle topics create", Exit.TOPICS)
+        return Difference(name, f"{name} does not exist", create, Exit.TOPICS)
     return Difference(name, f"{name} can't be described: {reason}", "rekindle topics create --dry-run", Exit.TOPICS)
 
 
-def _partition_differences(topic: Topic, name: str, actual: int, source: int) -> Iterator[Difference]:
+def _partition_differences(
+    topic: Topic, name: str, actual: int, source: int | None, create: str
+) -> Iterator[Difference]:
     if topic is USERS:
         if actual not in PARTITION_COUNTS:
             more = next((count for count in PARTITION_COUNTS if count > actual), None)
@@ -292,7 +315,7 @@ def _partition_differences(topic: Topic, name: str, actual: int, source: int) ->
         command = (
             f"kafka-topics.sh --alter --topic {name} --partitions {wanted}"
             if actual < wanted
-            else f"delete {name} and run: rekindle topics create"
+            else f"delete {name} and run: {create}"
         )
         yield Difference(name, f"{name} has {actual} partitions instead of {wanted} ({why})", command, Exit.PARTITIONS)
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from click.testing import CliRunner, Result
 
 from agents.cli import main
 from agents.exits import Exit
+from agents.kafka.admin import admin_client
 from agents.kafka.publish import publish_control
 from agents.local import LocalKafka
 from agents.oracle import verify
@@ -31,7 +33,7 @@ from schemas.control import Domain, Tick
 from schemas.partitioner import partition_of
 from schemas.topics import TOPICS
 from tests.faults.processes import THIS_RELEASE
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, eventually
 
 ROOT = Path(__file__).resolve().parents[2]
 START = datetime(2025, 3, 3, tzinfo=UTC)
@@ -446,6 +448,37 @@ def test_dry_run_prints_commands_and_acls_and_creates_nothing(kafka: LocalKafka,
     assert rekindle.json("topics", "check", code=Exit.TOPICS)["ok"] is False
     assert "does not exist" in rekindle("tail", "triggers", code=Exit.TOPICS).stderr
     assert "does not exist" in rekindle("pause", code=Exit.TOPICS).stderr
+
+
+@pytest.mark.parametrize("gone", ["segments", "users", "registry"])
+def test_a_topic_that_was_lost_is_made_as_the_others_are(
+    kafka: LocalKafka, prefix: str, tmp_path: Path, gone: str
+) -> None:
+    """What `check` says is to be done is done, and is right."""
+    rekindle = Rekindle(kafka.bootstrap, prefix, tmp_path)
+    rekindle("topics", "create", "--partitions", "1")
+    with admin_client({"bootstrap_servers": kafka.bootstrap}) as admin:
+        admin.delete_topics([prefix + gone])
+    eventually(lambda: not rekindle_topics_ok(rekindle))
+    [difference] = rekindle.json("topics", "check", code=Exit.TOPICS)["differences"]
+    assert difference["difference"] == f"{prefix}{gone} does not exist"
+    assert "is 1, for ever" in rekindle("topics", "create", "--partitions", "8", code=Exit.PARTITIONS).stderr
+    assert "--partitions 1 " in rekindle("topics", "create", "--dry-run").stdout.splitlines()[1]
+    program, *words = shlex.split(difference["command"])
+    assert (program, words) == ("rekindle", ["topics", "create", "--partitions", "1"])
+    rekindle(*words[:2])
+    assert rekindle_topics_ok(rekindle)
+
+
+def rekindle_topics_ok(rekindle: Rekindle) -> bool:
+    found = CliRunner().invoke(main, [*rekindle.options, "topics", "check", "--json"])
+    return bool(json.loads(found.stdout)["ok"])
+
+
+def test_a_new_deployment_without_a_broker_can_be_planned() -> None:
+    result = CliRunner().invoke(main, ["--brokers", f"127.0.0.1:{free_port()}", "topics", "create", "--dry-run"])
+    assert result.exit_code == 0, result.output
+    assert "--topic rekindle.users --partitions 32 " in result.stdout
 
 
 @pytest.mark.parametrize(
