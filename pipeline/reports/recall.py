@@ -24,7 +24,10 @@ EACH_RULE: Final = "+"
 would hang together, and that row says it.
 """
 
-_MONEY: Final = ("incremental_value", "incremental_value_low", "incremental_value_high", "perk_cost")
+_MONEY: Final = (
+    *("incremental_value", "incremental_value_low", "incremental_value_high"),
+    *("perk_cost", "perk_cost_first"),
+)
 _NO_CONTACT: Final = [0] * len(OUTCOMES.fields)
 _NO_TRIAL: Final = [0] * len(TRIALS.fields)
 
@@ -90,6 +93,7 @@ def _row(rule: str, contacts: list[Strata], trials: list[Strata]) -> dict[str, V
         **_spread("incremental_users", found.users, 1),
         **_spread("incremental_value", found.value, 0),
         "perk_cost": reached[ALL_PERKS],
+        "perk_cost_first": treated[PERK_COST],
         **_spread("perk_return", _per(found.value, treated[PERK_COST]), 3),
         "mismatch_p": _rounded(found.mismatch),
         "needed": found.needed,
@@ -161,9 +165,7 @@ def _paragraph(row: dict[str, Any], currency: str) -> list[str]:
         value, low, high = (major(row[f"incremental_value{end}"], currency, "+") for end in _ENDS)
         lines.append(f"  gained    {users} users, {value} ({low} .. {high}) {currency} of value")
     if row["perk_cost"]:
-        back = [row[f"perk_return{end}"] for end in _ENDS]
-        earned = "" if row["perk_return"] is None else f", {_range(back, '.2f')} back for each 1"
-        lines.append(f"  perks     {amount(row['perk_cost'], currency)}{earned}")
+        lines.append(f"  perks     {_perks(row, currency)}")
     if row["held_out"]:
         chance = "hardly does" if row["p"] <= ALPHA else "may well do"
         low, high = row["ratio_low"], row["ratio_high"]
@@ -172,6 +174,15 @@ def _paragraph(row: dict[str, Any], currency: str) -> list[str]:
         lines.append(f"  ratio     {times} times as many of the treated come back as of the held out")
         lines.append(f"  arms      of the sizes that were to be drawn (p {_p(row['mismatch_p'])})")
     return lines
+
+
+def _perks(row: dict[str, Any], currency: str) -> str:
+    """The cost that the return is of, that of first contacts, and what all of them cost."""
+    first, cost = (amount(row[name], currency) for name in ("perk_cost_first", "perk_cost"))
+    if row["perk_return"] is None:
+        return f"{cost} in all"
+    told = f"{first} for first contacts, {_range([row[f'perk_return{end}'] for end in _ENDS], '.2f')} back for each 1"
+    return told if first == cost else f"{told}; {cost} in all"
 
 
 _ARMS: Final = (("treated", "treated"), ("held_out", "held out"))

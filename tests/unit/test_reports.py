@@ -82,6 +82,7 @@ def test_a_rule_that_works() -> None:
     assert (row["contacts"], row["perk_cost"]) == (10_000, 170_000), "of all contacts, the comparison is of first ones"
     assert (row["treated_recalled"], row["held_out_recalled"], row["uplift"]) == (0.2, 0.1, 0.1)
     assert (row["incremental_users"], row["incremental_value"]) == (900, 3_600_000 - 9 * 190_000)
+    assert row["perk_cost_first"] == 150_000
     assert row["perk_return"] == pytest.approx(1_890_000 / 150_000)
     assert row["participation"] == pytest.approx(500 / 8_980, abs=1e-4)
     assert row["says"] == "works: more come back than without it"
@@ -120,7 +121,8 @@ COMPARED = ("uplift", "evidence  chance alone ", "times as many of the treated c
             CELLS,
             [
                 *("works: more", "9,000 treated, 1,000 held out; of 50", "20.00 % of the", "+10.00 (+"),
-                *("+18,900.00 (+", ") EUR of value", "perks     1,700.00 EUR", *COMPARED),
+                *("+18,900.00 (+", ") EUR of value", *COMPARED),
+                *("perks     1,500.00 EUR for first contacts, 12.60 (", "back for each 1; 1,700.00 EUR in all"),
             ],
             "void",
         ),
@@ -129,7 +131,11 @@ COMPARED = ("uplift", "evidence  chance alone ", "times as many of the treated c
         (outcomes("r", "0.1/s", (90, 0), (10, 0)), ["too early: nobody has come back yet", *COMPARED], "perks"),
         (outcomes("r", "0.1/s", (90, 9), (10, 1)), ["too early: about ", "to find a lift of 20 %", *COMPARED], "ALL"),
         ({}, ["nobody was drawn"], "95 %"),
-        (outcomes("*", "0.1/s", (90, 9), (10, 1)), ["ALL RECALLS", "perks     9.00 EUR", *COMPARED], "messages"),
+        (
+            outcomes("*", "0.1/s", (90, 9), (10, 1)),
+            ["ALL RECALLS", "perks     9.00 EUR for", *COMPARED],
+            "messages",
+        ),
     ],
     ids=["works", "mismatch", "no_holdout", "nobody", "too_early", "empty", "all"],
 )
@@ -147,4 +153,5 @@ def test_recall_in_a_currency_without_minor_units() -> None:
     assert report.tell is not None
     said = "\n".join(report.tell(report.make(CELLS, Span()), "JPY"))
     assert "+1,890,000 (+" in said
-    assert "perks     170,000 JPY" in said
+    assert "perks     150,000 JPY for first contacts" in said
+    assert "; 170,000 JPY in all" in said
