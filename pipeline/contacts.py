@@ -1,6 +1,6 @@
 """The messages of the last days: how many more a user may get, and what was reported of them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from pipeline.policy import Caps, Policy
@@ -24,24 +24,28 @@ class Cap(NamedTuple):
     until: int | None
 
 
-def caps(contacts: list[Contact], moment: int, channel: str, policy: Policy) -> Iterator[Cap]:
+def caps(contacts: list[Contact], moment: int, channel: str, policy: Policy) -> list[Cap]:
     """Every cap that the policy sets, as of `moment` (ms): over all channels, then of this one."""
-    yield from _both(contacts, moment, policy.caps, "cap_day", "cap_week")
+    found = _both(contacts, moment, policy.caps, "cap_day", "cap_week")
     if channel in policy.channel_caps:
         mine = [contact for contact in contacts if contact.channel == channel]
-        yield from _both(mine, moment, policy.channel_caps[channel], "channel_cap_day", "channel_cap_week")
+        found += _both(mine, moment, policy.channel_caps[channel], "channel_cap_day", "channel_cap_week")
+    return found
 
 
-def _both(contacts: list[Contact], moment: int, limits: Caps, day: Reason, week: Reason) -> Iterator[Cap]:
+def _both(contacts: list[Contact], moment: int, limits: Caps, day: Reason, week: Reason) -> list[Cap]:
+    found = []
     for reason, limit, span in ((day, limits.per_day, DAY), (week, limits.per_week, WEEK)):
         if limit is not None:
             times = [contact.at for contact in contacts if contact.at > moment - span]
-            yield Cap(reason, len(times), limit, times[-limit] + span if len(times) >= limit else None)
+            found.append(Cap(reason, len(times), limit, times[-limit] + span if len(times) >= limit else None))
+    return found
 
 
 def remember(contacts: list[Contact], contact: Contact) -> None:
     """Add the latest contact; those that no cap counts any more go."""
-    contacts[:] = [*(c for c in contacts if c.at > contact.at - WEEK), contact][-MAX_CONTACTS:]
+    contacts.append(contact)
+    contacts[:] = [c for c in contacts if c.at > contact.at - WEEK][-MAX_CONTACTS:]
 
 
 class Feedback(NamedTuple):

@@ -1,7 +1,7 @@
 """What a step is given and what it gives back: a partition's knowledge, a due deadline, a transition."""
 
 from collections.abc import Mapping
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 
 import msgspec
 
@@ -65,7 +65,7 @@ class Transition(msgspec.Struct, gc=False):
     deadlines: "list[Due] | None" = None
 
 
-class Due(NamedTuple):
+class Due(msgspec.Struct, frozen=True, gc=False):
     """A rule's message and when it is to be decided: `at` in effective time (ms), by `order` among equals.
 
     `episode`: its start, ms; `step`: the message's number. `deadline` (real ms) is set if it fell due before and

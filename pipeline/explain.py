@@ -211,7 +211,7 @@ def _gates_now(user: str, state: UserState, context: Context, moment: int, rule:
     copy, due = decode_row(encode_row(state)), Due(at, 0, rule, state.activity.last)
     for waits in waiting(state, context):
         if waits.rule.id == rule.id:
-            due = waits._replace(at=at)
+            due = msgspec.structs.replace(waits, at=at)
     found = judge(case_of(user, copy, due, current, effects, "clock")).explain
     for gate in found:
         if gate.feature == "p_alive":

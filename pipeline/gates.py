@@ -5,6 +5,9 @@ the decision wait, if nothing else stands in the way. A gate that can't be evalu
 """
 
 from functools import lru_cache
+from typing import Final
+
+import msgspec
 
 from pipeline.case import Case
 from pipeline.contacts import caps
@@ -19,23 +22,34 @@ from schemas.decision import Reason, Verdict
 from schemas.trigger import Gate
 
 
-class Ruling:
+def _yes_or_no(feature: str, ok: bool) -> Gate:
+    return Gate(feature, "yes" if ok else "no", "yes", ok)
+
+
+_TESTS: Final = {
+    feature: (_yes_or_no(feature, False), _yes_or_no(feature, True))
+    for feature in (
+        *("still_silent", "in_time", "episode_free", "not_activated", "in_segment", "not_paused", "subscribed"),
+        *("not_quiet_hours", "live"),
+    )
+}
+"""The gates that are open or shut, as they are told: made once."""
+
+
+class Ruling(msgspec.Struct, gc=False):
     """What the gates say of one due message. `verdict` None: all that is not a matter of time was passed; `until`:
     when what is one is over (ms; 0: now). `channel`: the one that may be used, else the step's own.
     """
 
-    __slots__ = ("channel", "explain", "reasons", "until", "verdict")
-
-    def __init__(self, due: Due, step: Step) -> None:
-        self.explain: list[Gate] = []
-        self.reasons: list[Reason] = list(due.reasons)
-        self.verdict: Verdict | None = None
-        self.until = 0
-        self.channel = step.channel
+    channel: str
+    explain: list[Gate]
+    reasons: list[Reason]
+    verdict: Verdict | None = None
+    until: int = 0
 
     def test(self, feature: str, ok: bool, no: Verdict, why: Reason) -> None:
         """A gate that is open or shut."""
-        self.explain.append(_yes_or_no(feature, ok))
+        self.explain.append(_TESTS[feature][ok])
         if not ok:
             self.verdict = self.verdict or no
             self._because(why)
@@ -53,8 +67,8 @@ class Ruling:
 
 
 @lru_cache(maxsize=1024)
-def _yes_or_no(feature: str, ok: bool) -> Gate:
-    return Gate(feature, "yes" if ok else "no", "yes", ok)
+def _of_channel(channel: str, agreed: bool, reached: bool) -> tuple[Gate, Gate]:
+    return _yes_or_no(f"consent_{channel}", agreed), _yes_or_no(f"reachable_{channel}", reached)
 
 
 def judge(case: Case) -> Ruling:
@@ -62,10 +76,9 @@ def judge(case: Case) -> Ruling:
     state, due, context, moment, step = case.state, case.due, case.context, case.moment, case.step
     rule, policy, recall, profile = due.rule, context.policy, state.recall, state.profile
     live = rule.mode == "live"
-    ruling = Ruling(due, step)
+    ruling = Ruling(step.channel, _condition(state, due, context), list(due.reasons))
     test, wait = ruling.test, ruling.wait
 
-    ruling.explain.extend(_condition(state, due, context))
     if rule.kind == "recall":
         test("still_silent", case.revealed_by == "clock", "returned", "returned")
     in_time = context.clock < case.deadline + rule.expires_after
@@ -73,24 +86,25 @@ def judge(case: Case) -> Ruling:
     if rule.kind == "recall" and not due.step and not due.is_retry:
         taken = live and recall is not None and recall.episode == state.activity.last
         test("episode_free", not taken, "episode_taken", "episode_taken")
-    if isinstance(rule.when, NotActivated):
+    if type(rule.when) is NotActivated:
         test("not_activated", not state.activity.activated, "suppressed", "activated")
-    elif isinstance(rule.when, InSegment):
+    elif type(rule.when) is InSegment:
         mine = state.groups is not None and any(m.segment == rule.when.segment for m in state.groups.segments)
         test("in_segment", mine, "suppressed", "not_in_segment")
-    test("not_paused", context.paused.isdisjoint({rule.id, EVERY_RULE}), "suppressed", "paused")
+    paused = rule.id in context.paused or EVERY_RULE in context.paused
+    test("not_paused", not paused, "suppressed", "paused")
     test("subscribed", profile is None or not profile.unsubscribed, "suppressed", "unsubscribed")
     _choose_channel(ruling, step, profile, policy)
     if recall is not None and recall.decided_at and not due.step:
         free = max(recall.decided_at + rule.cooldown, recall.window_end)
         since, least = moment - recall.decided_at, free - recall.decided_at
-        gate = Gate("days_since_contact", round(since / DAY, 3), round(least / DAY, 3), moment >= free)
+        gate = Gate("days_since_contact", _days(since), _days(least), moment >= free)
         wait(gate, "cooldown", free)
     for cap in caps([] if recall is None else recall.contacts, moment, ruling.channel, policy):
         wait(Gate(cap.reason, cap.used, cap.limit, cap.until is None), cap.reason, cap.until or 0)
     if policy.quiet_hours is not None:
         until = quiet_until(moment, profile.timezone if profile else None, policy.quiet_hours)
-        wait(_yes_or_no("not_quiet_hours", until is None), "quiet_hours", until or 0)
+        wait(_TESTS["not_quiet_hours"][until is None], "quiet_hours", until or 0)
     if step.perk is not None and context.purse is not None:
         room, cost = context.purse.room(step.perk, slot_of(case.user), case.effects.facts), policy.perks[step.perk].cost
         ruling.explain.append(Gate("budget", room, cost, room >= cost))
@@ -112,21 +126,27 @@ def judge(case: Case) -> Ruling:
 def _condition(state: UserState, due: Due, context: Context) -> list[Gate]:
     """What made the rule due; a later message of a contact says how long the user has been silent."""
     activity, when = state.activity, due.rule.when
-    silence = (due.at - silence_start(activity)) / DAY
-    if isinstance(when, Silence):
-        return [Gate("silence_days", round(silence, 3), round(when.after / DAY, 3), True)]
-    if isinstance(when, NotActivated):
-        age = (due.at - activity.first + activity.dark_first * HOUR) / DAY
-        return [Gate("age_days", round(age, 3), round(when.after / DAY, 3), True)]
-    if isinstance(when, InSegment):
+    silence = due.at - silence_start(activity)
+    if type(when) is Silence:
+        return [Gate("silence_days", _days(silence), _days(when.after), True)]
+    if type(when) is NotActivated:
+        age = due.at - activity.first + activity.dark_first * HOUR
+        return [Gate("age_days", _days(age), _days(when.after), True)]
+    if type(when) is InSegment:
         return [Gate("segment", when.segment, when.segment, True)]
     found = [
         Gate("active_days", activity.days, when.min_active_days, True),
-        Gate("silence_days", round(silence, 3), round(when.min_silence / DAY, 3), True),
+        Gate("silence_days", _days(silence), _days(when.min_silence), True),
     ]
-    if isinstance(when, PAliveBelow):
+    if type(when) is PAliveBelow:
         return [Gate("p_alive", round(p_alive(state, due.at, context.policy), 4), when.threshold, True), *found]
     return [*_score(state, due.at, when, context), *found]
+
+
+@lru_cache(maxsize=1024)
+def _days(span: int) -> float:
+    """As it is written; most spans are a policy's, so they recur."""
+    return round(span / DAY, 3)
 
 
 def _score(state: UserState, at: int, when: RiskAbove, context: Context) -> list[Gate]:
@@ -157,7 +177,7 @@ def _choose_channel(ruling: Ruling, step: Step, profile: Profile | None, policy:
         if channel is None:
             continue
         agreed, reached = _consents(profile, channel, policy), profile is None or channel not in profile.unreachable
-        ruling.explain += [_yes_or_no(f"consent_{channel}", agreed), _yes_or_no(f"reachable_{channel}", reached)]
+        ruling.explain += _of_channel(channel, agreed, reached)
         if agreed and reached:
             ruling.channel = channel
             return

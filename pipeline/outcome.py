@@ -1,5 +1,6 @@
 """What became of a contact: whether the user came back within its goal window, in either arm."""
 
+from functools import lru_cache
 from typing import Final
 
 import xxhash
@@ -28,13 +29,18 @@ def arm_name(*, holdout: bool) -> Arm:
     return "holdout" if holdout else "treatment"
 
 
-def cells(recall: Recall) -> list[Dims]:
+def cells(recall: Recall) -> tuple[Dims, ...]:
     """The cells in which the contact is counted: its rule's, and the one over all rules if there is a draw."""
     day = recall.decided_at // DAY
-    found: list[Dims] = [(day, recall.rule, recall.stratum, arm_name(holdout=recall.holdout))]
-    if recall.program:
-        found.append((day, ALL_RULES, recall.program, arm_name(holdout=recall.withheld)))
-    return found
+    return _cells(day, recall.rule, recall.stratum, recall.holdout, recall.program, recall.withheld)
+
+
+@lru_cache(maxsize=1024)  # those of a day recur with every contact
+def _cells(  # noqa: PLR0917 - what makes them
+    day: int, rule: str, stratum: str, holdout: bool, program: str, withheld: bool
+) -> tuple[Dims, ...]:
+    own = (day, rule, stratum, arm_name(holdout=holdout))
+    return (own, (day, ALL_RULES, program, arm_name(holdout=withheld))) if program else (own,)
 
 
 def count(recall: Recall, facts: list[Fact], field: int, delta: int = 1) -> None:
@@ -57,10 +63,15 @@ def note_draw(recall: Recall) -> None:
     """
     recall.first = 0
     for bit, (_, rule, stratum, _) in enumerate(cells(recall)):
-        found = _draw(str(rule), str(stratum).partition("/")[2])
+        found = _trial(str(rule), str(stratum))
         if found not in recall.drawn:
             recall.drawn = [*recall.drawn, found][-MAX_DRAWN:]
             recall.first |= 1 << bit
+
+
+@lru_cache(maxsize=1024)
+def _trial(rule: str, stratum: str) -> int:
+    return _draw(rule, stratum.partition("/")[2])
 
 
 def note_reminder(recall: Recall) -> None:

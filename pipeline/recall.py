@@ -4,9 +4,11 @@ A decision holds as of the moment at which it is due, never of when that was not
 `pipeline.gates`; the arm is drawn after all of them. What only time stands in the way of waits in the row.
 """
 
+from functools import lru_cache
 from typing import Any
 
 import xxhash
+from msgspec import structs
 
 from pipeline.case import Case, case_of
 from pipeline.contacts import remember
@@ -39,17 +41,17 @@ def rule_deadlines(state: UserState, context: Context) -> list[Due]:
     found = []
     for order, rule in enumerate(context.policy.rules):
         when = rule.when
-        if isinstance(when, Silence):
+        if type(when) is Silence:
             at = start + when.after
-        elif isinstance(when, PAliveBelow) and activity.days >= when.min_active_days:
+        elif type(when) is PAliveBelow and activity.days >= when.min_active_days:
             lived = activity.last - activity.first
             age = context.policy.risk.crossing(activity.days - 1, lived, when.threshold)
             at = start + max(when.min_silence, age - lived)
-        elif isinstance(when, RiskAbove) and context.model is not None and activity.days >= when.min_active_days:
+        elif type(when) is RiskAbove and context.model is not None and activity.days >= when.min_active_days:
             at = crossing(context.model, activity, when.threshold, start, start + when.min_silence)
             if at < context.modelled:
                 continue
-        elif isinstance(when, NotActivated) and not activity.activated:
+        elif type(when) is NotActivated and not activity.activated:
             at = activity.first - activity.dark_first * HOUR + when.after
         else:
             continue
@@ -65,7 +67,7 @@ def spread_out(user: str, state: UserState, due: Due, context: Context) -> Due:
     since = context.since.get(due.rule.id, 0)
     if due.at >= since or begun(state.recall, due):
         return due
-    return due._replace(at=since + _hash(f"backlog\x1f{user}\x1f{due.rule.id}") * spread // 2**64)
+    return structs.replace(due, at=since + _hash(f"backlog\x1f{user}\x1f{due.rule.id}") * spread // 2**64)
 
 
 def begun(recall: Recall | None, due: Due) -> bool:
@@ -74,8 +76,10 @@ def begun(recall: Recall | None, due: Due) -> bool:
     """
     if recall is None:
         return False
-    if isinstance(due.rule.when, NotActivated):
+    if type(due.rule.when) is NotActivated:
         return any(kept.rule == due.rule.id for kept in recall.pending) or was_reminded(recall, due.rule.id)
+    if not recall.pending:
+        return False
     mine = due.rule.id, 0, due.episode
     return any((kept.rule, kept.step, kept.episode) == mine for kept in recall.pending)
 
@@ -98,7 +102,13 @@ def waiting(state: UserState, context: Context) -> list[Due]:
 
 def draw_holdout(salt: str, user: str, rule: str, share: float) -> bool:
     """Sticky: the same user is in the same arm of a rule as long as salt and share stay."""
-    return share > 0 and _hash(f"{salt}\x1f{user}\x1f{rule}") < int(share * 2**64)
+    return share > 0 and _hash(f"{salt}\x1f{user}\x1f{rule}") < _hashes(share)
+
+
+@lru_cache(maxsize=1024)
+def _hashes(share: float) -> int:
+    """How many of all hashes that is."""
+    return int(share * 2**64)
 
 
 def _hash(text: str) -> int:
@@ -176,7 +186,7 @@ def _contact(case: Case, ruling: Ruling, experiment: Experiment) -> None:
         recall.program = stratum_of(policy.holdout, policy.salt) if policy.holdout else ""
         recall.withheld = "global_holdout" in ruling.reasons
         note_draw(recall)
-        if isinstance(rule.when, NotActivated):
+        if type(rule.when) is NotActivated:
             note_reminder(recall)
         count(recall, facts, DECIDED)
     remember(recall.contacts, Contact(case.moment, ruling.channel, case.identity))
@@ -204,7 +214,8 @@ def come_back(user: str, state: UserState, time: int, context: Context, effects:
         return
     for due in waiting(state, context):
         if due.rule.kind == "recall" and due.is_retry:
-            decide(user, state, due._replace(at=time - context.dark * HOUR), context, effects, revealed_by="event")
+            told = structs.replace(due, at=time - context.dark * HOUR)
+            decide(user, state, told, context, effects, revealed_by="event")
     recalls = {rule.id for rule in context.policy.rules if rule.kind == "recall"}
     recall.pending = [p for p in recall.pending if p.rule not in recalls]
 
@@ -234,33 +245,33 @@ def _say(case: Case, ruling: Ruling, verdict: Verdict, experiment: Experiment | 
     if due.step and state.recall is not None and state.recall.window_end:
         window_end = state.recall.window_end
     content = rule.content
-    shared: dict[str, Any] = {
-        "rule_id": rule.id,
-        "rule_version": rule.version,
-        "step": due.step,
-        "priority": rule.priority,
-        "channel": ruling.channel,
-        "template_id": step.template,
-        "expires_at": rfc3339(deadline + rule.expires_after),
-        "episode": Episode(last if due.episode == activity.last else rfc3339(due.episode), entered),
-        "lifecycle": STAGES[state.stage],
-        "locale": profile.locale if profile else None,
-        "timezone": profile.timezone if profile else None,
-        "experiment": experiment,
-        "risk": risk_of(state, due.at, rule.goal.within, context),
-        "explain": ruling.explain,
-        "evidence": Evidence(activity.last_id, last),
-        "goal": Goal(rule.goal.event, rfc3339(window_end)),
-        "tier": state.groups.tier or None if state.groups else None,
-        "content": None if content is None else Content(content.feature_id, shown(state.orders, content.items)),
-        "perk": None if step.perk is None else Perk(step.perk, context.policy.perks[step.perk].cost),
-    }
+    shared = (  # by place, as `RecallData` lists them: by name they would cost ten times as much
+        rule.id,
+        rule.version,
+        due.step,
+        rule.priority,
+        ruling.channel,
+        step.template,
+        rfc3339(deadline + rule.expires_after),
+        Episode(last if due.episode == activity.last else rfc3339(due.episode), entered),
+        STAGES[state.stage],
+        profile.locale if profile else None,
+        profile.timezone if profile else None,
+        experiment,
+        risk_of(state, due.at, rule.goal.within, context),
+        ruling.explain,
+        Evidence(activity.last_id, last),
+        Goal(rule.goal.event, rfc3339(window_end)),
+        state.groups.tier or None if state.groups else None,
+        None if content is None else Content(content.feature_id, shown(state.orders, content.items)),
+        None if step.perk is None else Perk(step.perk, context.policy.perks[step.perk].cost),
+    )
     time = entered if moment == deadline else rfc3339(moment)
     if verdict == "send":
-        trigger = Trigger(id=identity, subject=user, time=time, partitionkey=user, data=RecallData(**shared))
+        trigger = Trigger(id=identity, subject=user, time=time, partitionkey=user, data=RecallData(*shared))
         effects.outputs.append(trigger)
     eligible = rfc3339(ruling.until) if ruling.until else None
-    data = DecisionData(**shared, trigger_id=identity, decision=verdict, reasons=reasons, next_eligible_at=eligible)
+    data = DecisionData(*shared, trigger_id=identity, decision=verdict, reasons=reasons, next_eligible_at=eligible)
     effects.outputs.append(
         Decision(id=f"{identity}.{rule.version}.{verdict}", subject=user, time=time, partitionkey=user, data=data)
     )

@@ -25,6 +25,8 @@ encode_json = msgspec.json.Encoder(decimal_format="number").encode
 DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 _EPOCH = date(1970, 1, 1)
+_TWO = tuple(f"{n:02}" for n in range(60))
+_THREE = tuple(f"{n:03}" for n in range(1000))
 
 
 @lru_cache(maxsize=4096)
@@ -35,7 +37,9 @@ def _day(day: int) -> str:
 @lru_cache(maxsize=4096)
 def _clock(rest: int) -> str:
     seconds, ms = divmod(rest, 1000)
-    return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}.{ms:03}Z"
+    minutes, second = divmod(seconds, 60)
+    hour, minute = divmod(minutes, 60)
+    return f"{_TWO[hour]}:{_TWO[minute]}:{_TWO[second]}.{_THREE[ms]}Z"
 
 
 def rfc3339(ms: int) -> str:

@@ -88,7 +88,7 @@ class Perk(msgspec.Struct, gc=False):
     reserved: int
 
 
-class RecallData(msgspec.Struct, kw_only=True, gc=False):
+class RecallData(msgspec.Struct, gc=False):
     """What was considered about one user under one rule; triggers and decisions share it. `step` counts the messages
     of a contact from 0.
     """

@@ -5,6 +5,7 @@ A stratum is the share and the salt by which the arm was drawn: arms of differen
 is the draw over all rules.
 """
 
+from functools import lru_cache
 from typing import Final
 
 from pipeline.sums.base import Sum
@@ -22,6 +23,7 @@ DECIDED, MEASURED, RETURNED, RECALLED, VALUE, SENT, DELIVERED, CLICKED, BOUNCED,
 ALL_RULES: Final = "*"
 
 
+@lru_cache(maxsize=1024)
 def stratum_of(share: float, salt: str) -> str:
     """The name of a stratum: `0.1/salt`."""
     return f"{share:g}/{salt}"

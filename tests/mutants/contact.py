@@ -169,8 +169,8 @@ CONTACT: Final = (
     _kind(
         "the key moment ends its reminder",
         RECALL,
-        "isinstance(when, NotActivated) and not activity.activated",
-        "isinstance(when, NotActivated)",
+        "type(when) is NotActivated and not activity.activated",
+        "type(when) is NotActivated",
         "who_misses_the_key_moment_is_reminded_once_though_active",
     ),
     _kind(

@@ -141,7 +141,7 @@ RESTRAINT: Final = (
     _rule(
         "pause",
         GATES,
-        'test("not_paused", context.paused.isdisjoint({rule.id, EVERY_RULE}), "suppressed", "paused")',
+        'test("not_paused", not paused, "suppressed", "paused")',
         "pass",
         "a_paused_rule_sends_nothing",
     ),
