@@ -40,10 +40,11 @@ def _make(cells: Cells, span: Span) -> Table:
     contacts, trials = (_by_rule(cells, each, span) for each in (OUTCOMES, TRIALS))
     names = sorted(contacts.keys() - {ALL_RULES})
     found = [(name, [contacts[name]], [trials.get(name, {})]) for name in names]
+    every = [contacts[name] for name in names]  # in the draw over all, whom a rule held out counts as treated
     if ALL_RULES in contacts:
-        found.append((ALL_RULES, [contacts[ALL_RULES]], [trials.get(ALL_RULES, {})]))
+        found.append((ALL_RULES, every, [trials.get(ALL_RULES, {})]))
     elif len(found) > 1:
-        found.append((EACH_RULE, [contacts[name] for name in names], [trials.get(name, {}) for name in names]))
+        found.append((EACH_RULE, every, [trials.get(name, {}) for name in names]))
     return Table(tuple(_row("", [], [])), [tuple(_row(*each).values()) for each in found], _MONEY)
 
 
@@ -150,12 +151,14 @@ _TITLES: Final = {
 def _paragraph(row: dict[str, Any], currency: str) -> list[str]:
     lines = [_TITLES.get(row["rule"], row["rule"]), f"  {row['says']}"]
     still = f"; of {row['open']:,} the goal window is still open" if row["open"] else ""
-    lines.append(f"  users     {row['treated']:,} treated, {row['held_out']:,} held out{still}")
+    treated, held = _ARMS_OF_ALL if row["rule"] == ALL_RULES else _ARMS
+    lines.append(f"  users     {row['treated']:,} {treated}, {row['held_out']:,} {held}{still}")
     parts = ("sent", "delivered", "clicked", "bounced", "failed")
     heard = "".join(f", {row[part]:,} {part}" for part in parts if row[part])
     lines.append(f"  contacts  {row['contacts']:,} with later ones of the same users{heard}")
-    arms = [f"{_percent(row[f'{arm}_recalled'])} of the {name}" for arm, name in _ARMS if row[arm]]
-    lines.append(f"  recalled  {', '.join(arms)}")
+    arms = (("treated", treated), ("held_out", held))
+    shares = [f"{_percent(row[f'{arm}_recalled'])} of those {name}" for arm, name in arms if row[arm]]
+    lines.append(f"  recalled  {', '.join(shares)}")
     if row["verdict"] == "mismatch":
         return [*lines, f"  evidence  none: chance does not draw arms of these sizes (p {_p(row['mismatch_p'])})"]
     if row["uplift"] is not None:
@@ -171,7 +174,7 @@ def _paragraph(row: dict[str, Any], currency: str) -> list[str]:
         low, high = row["ratio_low"], row["ratio_high"]
         times = f"at least {low:.2f}" if high is None else f"{low:.2f} to {high:.2f}"
         lines.append(f"  evidence  chance alone {chance} this (p {_p(row['p'])})")
-        lines.append(f"  ratio     {times} times as many of the treated come back as of the held out")
+        lines.append(f"  ratio     {times} times as many of those {treated} come back as of those {held}")
         lines.append(f"  arms      of the sizes that were to be drawn (p {_p(row['mismatch_p'])})")
     return lines
 
@@ -185,7 +188,8 @@ def _perks(row: dict[str, Any], currency: str) -> str:
     return told if first == cost else f"{told}; {cost} in all"
 
 
-_ARMS: Final = (("treated", "treated"), ("held_out", "held out"))
+_ARMS: Final = ("treated", "held out")
+_ARMS_OF_ALL: Final = ("in the programme", "held out of all of it")
 _ENDS: Final = ("", "_low", "_high")
 
 

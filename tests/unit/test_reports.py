@@ -111,7 +111,21 @@ def test_the_rules_together_and_the_holdout_over_all_of_them() -> None:
     assert list(recalled(one | overall)) == ["one", "*"]
 
 
-COMPARED = ("uplift", "evidence  chance alone ", "times as many of the treated come back", "that were to be drawn (p ")
+BY_ALL = outcomes("*", "0.1/s", (90, 9), (10, 1)) | outcomes("r", "0.4/s", (60, 12), (40, 4))
+
+
+def test_sends_of_the_programme_are_those_of_its_rules() -> None:
+    row = recalled(BY_ALL)["*"]
+    assert (row["treated"], row["held_out"]) == (90, 10)
+    assert (row["contacts"], row["perk_cost"]) == (60, 1_200), "the rule itself held out some of the 90"
+
+
+COMPARED = (
+    "uplift",
+    "evidence  chance alone ",
+    "times as many of those treated come back",
+    "that were to be drawn (p ",
+)
 
 
 @pytest.mark.parametrize(
@@ -120,20 +134,27 @@ COMPARED = ("uplift", "evidence  chance alone ", "times as many of the treated c
         (
             CELLS,
             [
-                *("works: more", "9,000 treated, 1,000 held out; of 50", "20.00 % of the", "+10.00 (+"),
+                *("works: more", "9,000 treated, 1,000 held out; of 50", "20.00 % of those treated", "+10.00 (+"),
                 *("+18,900.00 (+", ") EUR of value", *COMPARED),
                 *("perks     1,500.00 EUR for first contacts, 12.60 (", "back for each 1; 1,700.00 EUR in all"),
             ],
             "void",
         ),
         (outcomes("r", "0.1/s", (9000, 1800), (800, 80)), ["void: the arms", "evidence  none"], "uplift"),
-        (outcomes("r", "0/s", (90, 9), (0, 0)), ["unknown: nobody is held out", "10.00 % of the treated"], "evidence"),
+        (
+            outcomes("r", "0/s", (90, 9), (0, 0)),
+            ["unknown: nobody is", "10.00 % of those treated"],
+            "evidence",
+        ),
         (outcomes("r", "0.1/s", (90, 0), (10, 0)), ["too early: nobody has come back yet", *COMPARED], "perks"),
         (outcomes("r", "0.1/s", (90, 9), (10, 1)), ["too early: about ", "to find a lift of 20 %", *COMPARED], "ALL"),
         ({}, ["nobody was drawn"], "95 %"),
         (
-            outcomes("*", "0.1/s", (90, 9), (10, 1)),
-            ["ALL RECALLS", "perks     9.00 EUR for", *COMPARED],
+            BY_ALL,
+            [
+                *("ALL RECALLS", "90 in the programme, 10 held out of all of it", "contacts  60 "),
+                *("10.00 % of those in the programme", "as many of those in the programme come back as of those held"),
+            ],
             "messages",
         ),
     ],
