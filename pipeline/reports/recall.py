@@ -153,9 +153,9 @@ def _paragraph(row: dict[str, Any], currency: str) -> list[str]:
     still = f"; of {row['open']:,} the goal window is still open" if row["open"] else ""
     treated, held = _ARMS_OF_ALL if row["rule"] == ALL_RULES else _ARMS
     lines.append(f"  users     {row['treated']:,} {treated}, {row['held_out']:,} {held}{still}")
-    parts = ("sent", "delivered", "clicked", "bounced", "failed")
-    heard = "".join(f", {row[part]:,} {part}" for part in parts if row[part])
-    lines.append(f"  contacts  {row['contacts']:,} with later ones of the same users{heard}")
+    lines += [f"  contacts  {_contacts(row)}", f"  reported  {_reported(row)}"]
+    if row["participation"] is not None:
+        lines.append(f"  clicked   {_percent(row['participation'])} of those reported as sent: the participation")
     arms = (("treated", treated), ("held_out", held))
     shares = [f"{_percent(row[f'{arm}_recalled'])} of those {name}" for arm, name in arms if row[arm]]
     lines.append(f"  recalled  {', '.join(shares)}")
@@ -179,6 +179,22 @@ def _paragraph(row: dict[str, Any], currency: str) -> list[str]:
     return lines
 
 
+def _contacts(row: dict[str, Any]) -> str:
+    """How many were decided to be sent; by one draw also how many of these are compared."""
+    contacts, later = row["contacts"], row["contacts"] - row["treated"]
+    if row["rule"] == ALL_RULES:
+        return f"{contacts:,} to be sent by its rules, later ones of the same users too"
+    if not later:
+        return f"{contacts:,} to be sent, each the first of its user"
+    return f"{contacts:,} to be sent: {row['treated']:,} first ones, which are compared, and {later:,} later ones"
+
+
+def _reported(row: dict[str, Any]) -> str:
+    """What was reported back of these messages."""
+    heard = [f"{row[part]:,} {part}" for part in _REPORTED if row[part]]
+    return ", ".join(heard) or "nothing: no sender has told what became of these messages"
+
+
 def _perks(row: dict[str, Any], currency: str) -> str:
     """The cost that the return is of, that of first contacts, and what all of them cost."""
     first, cost = (amount(row[name], currency) for name in ("perk_cost_first", "perk_cost"))
@@ -188,6 +204,7 @@ def _perks(row: dict[str, Any], currency: str) -> str:
     return told if first == cost else f"{told}; {cost} in all"
 
 
+_REPORTED: Final = ("sent", "delivered", "clicked", "bounced", "failed")
 _ARMS: Final = ("treated", "held out")
 _ARMS_OF_ALL: Final = ("in the programme", "held out of all of it")
 _ENDS: Final = ("", "_low", "_high")
