@@ -139,9 +139,13 @@ def tell(table: Table, currency: str) -> list[str]:
     lines: list[str] = []
     for row in table.rows:
         lines += [*_paragraph(dict(zip(table.columns, row, strict=True)), currency), ""]
-    return [*lines, "In brackets 95 % intervals."]
+    return [*lines, *_NOTES]
 
 
+_NOTES: Final = (
+    "In brackets 95 % intervals. Users are compared at their first contact; value is that of the first order that",
+    "reaches its goal: what they buy after that is not counted.",
+)
 _TITLES: Final = {
     ALL_RULES: "ALL RECALLS, by the holdout over all rules",
     EACH_RULE: "THE RULES TOGETHER, each by its own holdout",

@@ -137,6 +137,7 @@ COMPARED = (
                 *("works: more", "9,000 treated, 1,000 held out; of 50", "20.00 % of those treated", "+10.00 (+"),
                 "contacts  10,000 to be sent: 9,000 first ones, which are compared, and 1,000 later ones",
                 "reported  8,980 sent, 8,700 delivered, 500 clicked, 9 bounced, 1 failed",
+                "value is that of the first order that\nreaches its goal",
                 "clicked   5.57 % of those reported as sent: the participation",
                 *("+18,900.00 (+", ") EUR of value", *COMPARED),
                 *("perks     1,500.00 EUR for first contacts, 12.60 (", "back for each 1; 1,700.00 EUR in all"),
