@@ -2,16 +2,15 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from agents.exits import Exit, Refusal
+from agents.kafka.batches import BATCH_BYTES, batches
 from agents.kafka.transactions import Message
 from schemas.partitioner import partition_of
-
-_BATCH_BYTES: Final = 1_000_000
 
 
 def batch_producer(options: Mapping[str, Any], client_id: str) -> AIOKafkaProducer:
@@ -22,9 +21,7 @@ def batch_producer(options: Mapping[str, Any], client_id: str) -> AIOKafkaProduc
         acks="all",
         enable_idempotence=True,
         linger_ms=0,
-        compression_type="zstd",
-        max_batch_size=_BATCH_BYTES,
-        max_request_size=_BATCH_BYTES + 100_000,
+        max_request_size=BATCH_BYTES + 100_000,
     )
 
 
@@ -63,13 +60,7 @@ async def append(producer: AIOKafkaProducer, topic: str, records: Mapping[int, l
 
 
 async def _append(producer: AIOKafkaProducer, topic: str, partition: int, messages: list[Message]) -> None:
-    futures: list[asyncio.Future[Any]] = []
-    batch = producer.create_batch()
-    for key, value, headers in messages:
-        if batch.append(key=key, value=value, timestamp=None, headers=headers) is None:  # full
-            futures.append(await producer.send_batch(batch, topic, partition=partition))
-            batch = producer.create_batch()
-            batch.append(key=key, value=value, timestamp=None, headers=headers)
-    if batch.record_count():
-        futures.append(await producer.send_batch(batch, topic, partition=partition))
+    futures: list[asyncio.Future[Any]] = [
+        await producer.send_batch(batch, topic, partition=partition) for batch in batches(messages, transactional=False)
+    ]
     await asyncio.gather(*futures)

@@ -10,8 +10,8 @@ from aiokafka.errors import InvalidProducerEpoch, KafkaConnectionError, KafkaErr
 from aiokafka.structs import RecordMetadata
 
 from agents.exits import Exit, Refusal
+from agents.kafka.batches import BATCH_BYTES, batches
 
-_BATCH_BYTES: Final = 1_000_000
 _LEAVE: Final = 5.0  # s to close the connections
 _INIT: Final = 60.0  # s for the first answer, which includes the end of what a killed predecessor left open
 
@@ -28,20 +28,10 @@ class Bulk:
 
     async def append(self, topic: str, partition: int, entries: Iterable[Entry]) -> None:
         """Append to a partition; at most some batches of it are in memory."""
-        producer = self._producer
-        batch = producer.create_batch()
-        for key, value, headers in entries:
-            if batch.append(key=key, value=value, timestamp=None, headers=headers) is None:  # full
-                await self._send(batch, topic, partition)
-                batch = producer.create_batch()
-                batch.append(key=key, value=value, timestamp=None, headers=headers)
-        if batch.record_count():
-            await self._send(batch, topic, partition)
-
-    async def _send(self, batch: Any, topic: str, partition: int) -> None:
-        future = await self._producer.send_batch(batch, topic, partition=partition)
-        self._sent.append(future)
-        self._first.setdefault((topic, partition), future)
+        for batch in batches(entries, transactional=True):
+            future = await self._producer.send_batch(batch, topic, partition=partition)
+            self._sent.append(future)
+            self._first.setdefault((topic, partition), future)
 
     async def landed(self) -> dict[tuple[str, int], int]:
         """Wait until every batch is acknowledged; the offset of the first record in each partition."""
@@ -70,9 +60,7 @@ async def one_transaction(options: Mapping[str, Any], transactional_id: str, *, 
         transaction_timeout_ms=int(seconds * 1000),
         acks="all",
         linger_ms=0,
-        compression_type="zstd",
-        max_batch_size=_BATCH_BYTES,
-        max_request_size=_BATCH_BYTES + 100_000,
+        max_request_size=BATCH_BYTES + 100_000,
         retry_backoff_ms=20,
     )
     try:

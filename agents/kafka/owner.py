@@ -23,10 +23,11 @@ log = logger(__name__)
 
 _SETTLE = 0.01  # s between the first record and its commit when the last one is long past: a burst travels together
 _LAG = 20_000  # records; further behind than this, nobody waits for a trigger:
-_LAG_INTERVAL = 1.0  # s between commits then, since a row that is written once instead of thrice is the larger saving
-_LOAD_DUE = 16  # load of the fold at which a commit does not wait for its interval
-_LOAD_MOST = 32  # and at which the fold waits for the commit: bounds what is held in memory
-_WAKES_LOAD = 4  # a slice of wake-ups leaves thousands of decisions behind; a slice of records (1) leaves rows
+_LAG_INTERVAL = 5.0  # s between commits then, since a row that is written once instead of thrice is the larger saving
+_LOAD_DUE = 24_000  # records folded, at which a commit does not wait for its interval: more rows fit into no cache
+_LOAD_MOST = 48_000  # and at which the fold waits for the commit: bounds what is held in memory
+_SLICE = 2_000  # records after which the core pauses; a pause after fewer is one of a sweep,
+_SWEEP_LOAD = 6_000  # which leaves thousands of decisions behind, where records leave rows
 _BODY_PATIENCE = 30.0  # s for a body of the registry to appear
 
 
@@ -300,7 +301,8 @@ class Owner:
                     offset, began = core.offset, perf_counter()
                     more = next(fold, _END) is None
                     spent += perf_counter() - began
-                    self._load += 1 if core.offset > offset else _WAKES_LOAD
+                    folded = core.offset - offset
+                    self._load += folded + (_SWEEP_LOAD if more and folded < _SLICE else 0)
                     self._dirty.set()
                     if not more:
                         break
@@ -318,7 +320,9 @@ class Owner:
                 waited += 1.0
                 if chunk.epoch != self.epoch:
                     return False
-        self._lag = chunk.highwater - chunk.end
+        far, self._lag = self._lag > _LAG, chunk.highwater - chunk.end
+        if far and self._lag <= _LAG:
+            self._full.set()  # from here on somebody waits
         last = records[-1]
         self._terms.observer.folded(
             ChunkFolded(self.number, len(records), spent, chunk.end, chunk.highwater, last.timestamp)

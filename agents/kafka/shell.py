@@ -10,8 +10,9 @@ from agents.log import logger
 
 log = logger(__name__)
 
-# In source offsets of one partition: fetched and not folded, and folded and not committed.
-_FETCHED_MOST = 10_000
+# In source offsets of one partition: fetched and not folded, and folded and not committed. Of what is fetched one chunk
+# is enough to go on with, and what waits for long has left the processor's caches.
+_FETCHED_MOST = 2_500
 _UNCOMMITTED_MOST = 50_000
 
 

@@ -10,8 +10,8 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import InvalidProducerEpoch, KafkaConnectionError, KafkaError, ProducerFenced
 
 from agents.exits import Exit, Refusal
+from agents.kafka.batches import BATCH_BYTES, batches
 
-_BATCH_BYTES = 1_000_000
 _RECORD_BYTES = 2_000_000  # what the topics accept, less the frame; the core keeps its records far below
 
 Row = tuple[bytes, bytes | None]
@@ -57,9 +57,7 @@ class Transactions:
             transaction_timeout_ms=int(self._timeout * 1000),
             acks="all",
             linger_ms=0,
-            compression_type="zstd",
-            max_batch_size=_BATCH_BYTES,
-            max_request_size=_BATCH_BYTES + 100_000,
+            max_request_size=BATCH_BYTES + 100_000,
             retry_backoff_ms=20,
         )
         try:
@@ -157,17 +155,10 @@ class Transactions:
     ) -> int:
         futures: list[asyncio.Future[Any]] = []
         size = 0
-        batch = producer.create_batch()
-        for key, value, headers in messages:
-            if batch.append(key=key, value=value, timestamp=None, headers=headers) is None:  # full
-                size += batch.size()
-                futures.append(await producer.send_batch(batch, topic, partition=partition))
-                batch = producer.create_batch()
-                batch.append(key=key, value=value, timestamp=None, headers=headers)
-                if batch.size() > _RECORD_BYTES:
-                    excess = f"{batch.size()} bytes, above {_RECORD_BYTES}"
-                    raise Refusal(Exit.SEND, f"a record for {topic} partition {partition} has {excess}")
-        if batch.record_count():
+        for batch in batches(messages, transactional=True):
+            if batch.size() > _RECORD_BYTES:
+                excess = f"{batch.size()} bytes, above {_RECORD_BYTES}"
+                raise Refusal(Exit.SEND, f"a record for {topic} partition {partition} has {excess}")
             size += batch.size()
             futures.append(await producer.send_batch(batch, topic, partition=partition))
         await asyncio.gather(*futures)

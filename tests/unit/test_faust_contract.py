@@ -2,7 +2,9 @@
 
 import asyncio
 import inspect
+from collections.abc import Iterator
 from importlib.metadata import version
+from typing import Any
 
 import aiokafka
 import pytest
@@ -17,6 +19,7 @@ from faust.app.base import App, BootStrategy
 from faust.transport import consumer as base
 from faust.transport.drivers import aiokafka as driver
 
+from agents.kafka.batches import BATCH_BYTES, batches
 from agents.kafka.records import unpack
 from agents.kafka.transport import Consumer, ConsumerThread, RebalanceListener
 
@@ -138,6 +141,34 @@ def test_a_batch_takes_one_record_that_is_larger_than_itself() -> None:
     builder = BatchBuilder(1_000, 0, is_transactional=True)
     assert builder.append(timestamp=None, key=b"k", value=bytes(5_000), headers=[]) is not None
     assert builder.append(timestamp=None, key=b"k", value=b"", headers=[]) is None
+
+
+@pytest.mark.parametrize("transactional", [True, False])
+def test_our_batches_are_read_as_any_other(transactional: bool) -> None:
+    messages = [(b"k%d" % n, None if n % 7 == 0 else bytes(n), [("h", b"v")] if n % 3 else []) for n in range(2_000)]
+    messages[5] = (b"large", b"x" * 1_500_000, [])
+    sizes, found = [], []
+    for batch in batches(iter(messages), transactional=transactional):
+        batch._set_producer_state(7, 1, len(found))  # as the sender does
+        sizes.append(batch.size())
+        (read,) = _whole(bytes(batch._build()))
+        records = list(read)
+        assert len(records) == batch.record_count()
+        assert (read.compression_type, read.is_transactional) == (read.CODEC_ZSTD, transactional)
+        assert (read.producer_id, read.producer_epoch, read.base_sequence) == (7, 1, len(found))
+        assert read.last_offset_delta == len(records) - 1
+        assert batch._build() is batch._build(), "a retry sends the same bytes"
+        found += [(record.key, record.value, list(record.headers)) for record in records]
+    assert found == messages
+    assert [size > BATCH_BYTES for size in sizes] == [False, True, False, False]
+
+
+def _whole(buffer: bytes) -> Iterator[Any]:
+    records = MemoryRecords(buffer)
+    while records.has_next():
+        batch = records.next_batch()
+        assert batch.validate_crc()
+        yield batch
 
 
 def _batch(
