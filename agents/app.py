@@ -313,7 +313,7 @@ def run(settings: Settings, *, observer: Observer | None = None, make_core: Make
 
     # A fold makes hundreds of thousands of objects a second and no cycles; looking for some took a fifth of its time.
     gc.freeze()
-    gc.set_threshold(100_000, 20, 100)
+    gc.set_threshold(400_000, 20, 100)
     return run_process(settings, main)
 
 

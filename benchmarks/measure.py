@@ -43,7 +43,7 @@ def rss() -> int:
 def quiet_collector() -> None:
     """The cycle collector as the worker sets it (agents/app.py), so that the loops don't lose by it."""
     gc.freeze()
-    gc.set_threshold(100_000, 20, 100)
+    gc.set_threshold(400_000, 20, 100)
 
 
 class Failed(Exception):

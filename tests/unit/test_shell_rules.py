@@ -19,7 +19,8 @@ from pipeline.partition import Partition
 from pipeline.records import LogRecord, MissingBody
 from schemas.control import AnyControl, Tick
 from tests.builders import at, event, log, now, pause, played, tick
-from tests.integration.counting import CountingCore
+from tests.integration.counting import SWEEP, WAKES, CountingCore
+from tests.integration.shell_log import until
 
 
 class Kept(Controls):
@@ -116,6 +117,38 @@ async def test_what_was_fetched_before_a_seek_is_dropped() -> None:
         await _breath()
         assert isinstance(owner.core, CountingCore)
         assert owner.core.rows == {}
+
+
+# ---- when to commit
+
+
+async def test_the_fold_waits_for_a_commit_before_too_many_records_are_held() -> None:
+    async with folding([]) as owner:
+        for start in range(0, 80_000, 4_000):
+            owner.take(chunk(1, start, *range(start, start + 4_000), end=start + 4_000))
+        await until(lambda: owner._load >= 48_000, "a commit is missing")
+        await _breath()
+        assert cast("CountingCore", owner.core).offset == 48_000
+
+
+async def test_the_fold_waits_for_a_commit_before_too_many_decisions_are_held() -> None:
+    async with folding([]) as owner:
+        core = cast("CountingCore", owner.core)
+        core.rows = {b"user-%d" % n: b"" for n in range(100_000)}
+        owner.take(Chunk(0, 1, 0, 1, 1, [LogRecord(0, 0, SWEEP, b"")]))
+        await until(lambda: owner._load >= 48_000, "a commit is missing")
+        await _breath()
+        assert len(core._sent) == 8 * WAKES
+
+
+async def test_who_has_caught_up_does_not_wait_as_one_who_is_far_behind() -> None:
+    async with folding([]) as owner:
+        owner.take(Chunk(0, 1, 0, 1, 100_000, [LogRecord(0, 0, b"user", b"")]))
+        await _breath()
+        assert not owner._full.is_set()
+        owner.take(chunk(1, 1, 1, end=2))
+        await _breath()
+        assert owner._full.is_set()
 
 
 # ---- rebalances
