@@ -8,12 +8,14 @@ from typing import Final
 from agents.exits import Exit, Refusal
 from agents.history import Past
 from agents.replay import unreadable
+from pipeline.parameters import Parameters, parameters
 from pipeline.play import Raw, Step, history_span, play
 from pipeline.risk import Fitted
 from pipeline.risk.document import Events
 from pipeline.risk.picture import calibration, lift
 from pipeline.risk.report import markdown
 from pipeline.samples import Collected, collect
+from pipeline.units import HOUR
 
 _REPORT: Final = 10_000  # events between two reports
 
@@ -43,7 +45,15 @@ def digest(raws: Sequence[Raw]) -> str:
     return found.hexdigest()
 
 
-def write(fitted: Fitted, events: Events, out: Path, report: Path | None) -> str:
+def stated(past: Past, found: Collected) -> Parameters:
+    """What a policy can state of the history that these samples are of, as of its end."""
+    partition = found.partition
+    at = (partition.position.horizon or 0) - partition.guard.dark * HOUR
+    states = (state for _, state in partition.states())
+    return parameters(states, at, past.policy.currency.reporting, past.policy.value.horizon)
+
+
+def write(fitted: Fitted, events: Events, policy: Parameters, out: Path, report: Path | None) -> str:
     """Write the model, and its report with two pictures beside it; returns the model's hash.
 
     Raises:
@@ -59,7 +69,8 @@ def write(fitted: Fitted, events: Events, out: Path, report: Path | None) -> str
             calibrated, lifted = (report.with_name(f"{report.stem}-{what}.svg") for what in ("calibration", "lift"))
             calibrated.write_text(calibration(fitted.held_out))
             lifted.write_text(lift(fitted.held_out))
-            report.write_text(markdown(fitted, name, calibrated.name, lifted.name, events))
+            model = markdown(fitted, name, calibrated.name, lifted.name, events)
+            report.write_text(f"{model}\n{policy.markdown}")
     except OSError as error:
         raise Refusal(Exit.USAGE, f"{error.filename}: {error.strerror}") from error
     return name

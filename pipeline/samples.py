@@ -24,10 +24,11 @@ _BATCH: Final = 5_000
 
 
 class Collected(NamedTuple):
-    """What there is to learn from, and what became of the events."""
+    """What there is to learn from, what became of the events, and the partition as it is after the last of them."""
 
     samples: list[Sample]
     events: Events
+    partition: Partition
 
 
 def collect(steps: Iterable[Step], partition: Partition, horizon: int, end: int, most: int = MOST) -> Collected:
@@ -63,7 +64,8 @@ def collect(steps: Iterable[Step], partition: Partition, horizon: int, end: int,
             waiting = deque((at, {u: a for u, a in users.items() if _hash(u) < limit}) for at, users in waiting)
     counts = partition.position.counts
     reasons = dict(sorted(refused.items(), key=lambda pair: (-pair[1], pair[0])))
-    return Collected(samples, Events(counts.read, counts.applied, counts.duplicate, counts.rejected, reasons))
+    events = Events(counts.read, counts.applied, counts.duplicate, counts.rejected, reasons)
+    return Collected(samples, events, partition)
 
 
 def _labelled(at: int, then: dict[bytes, Activity], now: dict[bytes, Activity]) -> Iterator[Sample]:

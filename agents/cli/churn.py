@@ -7,13 +7,12 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from agents.churn import digest, samples, write
-from agents.cli.base import as_json, emit, progress, run, settings_of, table
-from agents.cli.replay import History
+from agents.churn import digest, samples, stated, write
+from agents.cli.base import as_json, emit, progress, settings_of, table
+from agents.cli.past import past_of, policy_option
 from agents.exits import Exit, Refusal
-from agents.history import Past, read_topic
+from agents.history import Past
 from agents.replay import few_collections
-from pipeline.play import in_order
 from pipeline.risk import CHURN_MODELS, TooLittle
 from pipeline.risk.document import Judgement
 from pipeline.risk.report import FIGURES, figures, says, says_events, warning, weights
@@ -49,6 +48,7 @@ def _history(command: F) -> F:
             "--horizon", type=Days(), default="90d", show_default=True, metavar="DAYS", help="How far to look."
         ),
         click.option("--from-topic", is_flag=True, help="Learn from what the user topic of the running cluster keeps."),
+        policy_option,
         click.argument("files", nargs=-1, metavar="EVENTS..."),
     ):
         command = option(command)
@@ -67,6 +67,7 @@ def fit(
     *,
     files: tuple[str, ...],
     from_topic: bool,
+    policy_file: Path | None,
     horizon: int,
     model: str,
     out: Path,
@@ -78,20 +79,24 @@ def fit(
     The history is played through the core. A snapshot of all users every sixth of the horizon is labelled once the
     horizon after it has passed. The figures are of the last 30 % of the time, by a model that was fitted on what had
     matured before; the model that is written is fitted on everything.
+
+    Two lines are for the policy: `risk:`, by which P(alive) is told, and `value:`, by which a user's worth is. Without
+    them it goes by the parameters of a CD shop of 1997.
     """
     from pipeline.risk.fitting import fit as learn  # noqa: PLC0415 scikit-learn takes a second
 
-    past, (found, events) = _samples(ctx, files, horizon, from_topic=from_topic, quiet=as_json)
+    past, found = _samples(ctx, files, policy_file, horizon, from_topic=from_topic, quiet=as_json)
     with progress(quiet=as_json) as bar:
-        task = bar.add_task("fitting", total=_STEPS)
+        task = bar.add_task("fitting", total=_STEPS + 1)
         try:
-            fitted = learn(CHURN_MODELS[model], found, horizon, digest(past.raws), lambda _: bar.advance(task))
+            fitted = learn(CHURN_MODELS[model], found.samples, horizon, digest(past.raws), lambda _: bar.advance(task))
         except TooLittle as error:
             raise Refusal(Exit.USAGE, str(error)) from error
-    name = write(fitted, events, out, report)
+        policy = stated(past, found)
+    name = write(fitted, found.events, policy, out, report)
     if as_json:
-        about = {"hash": name, "model": model, "horizon": horizon, "data": fitted.data, "events": events}
-        emit(about | _figures(fitted.held_out))
+        about = {"hash": name, "model": model, "horizon": horizon, "data": fitted.data, "events": found.events}
+        emit(about | {"policy": policy._asdict() | {"lines": policy.lines}} | _figures(fitted.held_out))
         return
     click.echo(f"{model}: P(no event within {horizon // DAY} days)")
     click.echo(f"trained on {says(fitted.trained)}")
@@ -99,6 +104,7 @@ def fit(
     table(("held out", "", "95 %"), figures(fitted.held_out))
     if rows := weights(fitted.model):
         table(("feature", "weight", "mean"), rows)
+    click.echo("\n".join(("for the policy:", *policy.says, *policy.lines)))
     click.echo(f"written to {out}" + (f" and {report}" if report else ""))
     click.echo(f"model {name}")
 
@@ -107,30 +113,38 @@ def fit(
 @_history
 @as_json
 @click.pass_context
-def evaluate(ctx: click.Context, *, files: tuple[str, ...], from_topic: bool, horizon: int, as_json: bool) -> None:
+def evaluate(
+    ctx: click.Context,
+    *,
+    files: tuple[str, ...],
+    from_topic: bool,
+    policy_file: Path | None,
+    horizon: int,
+    as_json: bool,
+) -> None:
     """Compare all churn models on EVENTS, out of time: fitted on what had matured before, judged on the last 30 %.
 
     Judged are users who were active in the two horizons before a snapshot. Intervals: bootstrap over users.
     """
     from pipeline.risk.evaluate import evaluate as judge  # noqa: PLC0415 scikit-learn takes a second
 
-    _, (found, events) = _samples(ctx, files, horizon, from_topic=from_topic, quiet=as_json)
+    _, found = _samples(ctx, files, policy_file, horizon, from_topic=from_topic, quiet=as_json)
     with progress(quiet=as_json) as bar:
         task = bar.add_task("judging", total=len(CHURN_MODELS))
         try:
-            judged = judge(CHURN_MODELS.values(), found, horizon, lambda _: bar.advance(task))
+            judged = judge(CHURN_MODELS.values(), found.samples, horizon, lambda _: bar.advance(task))
         except TooLittle as error:
             raise Refusal(Exit.USAGE, str(error)) from error
     if as_json:
         models = {name: _figures(each) for name, each in judged.items()}
-        emit({"horizon": horizon, "events": events, "models": models})
+        emit({"horizon": horizon, "events": found.events, "models": models})
         return
     rows = [(name, *(f"{value} ({interval})" for _, value, interval in figures(each))) for name, each in judged.items()]
     table(("model", *FIGURES.values()), rows)
 
 
 def _samples(
-    ctx: click.Context, files: tuple[str, ...], horizon: int, *, from_topic: bool, quiet: bool
+    ctx: click.Context, files: tuple[str, ...], policy_file: Path | None, horizon: int, *, from_topic: bool, quiet: bool
 ) -> tuple[Past, Collected]:
     """The history and what there is to learn from it; says what was refused (unless `quiet`), and warns of much.
 
@@ -140,12 +154,7 @@ def _samples(
         raise click.UsageError("name files with events, or say --from-topic; one of the two", ctx)
     settings = settings_of(ctx)
     with few_collections(), progress(quiet=quiet) as bar:
-        if from_topic:
-            past = run(settings, read_topic(settings))
-        else:
-            history = History(files)
-            history.read(bar)
-            past = Past(in_order(history.raws))
+        past = past_of(settings, files, policy_file, bar)
         task = bar.add_task("folding", total=len(past.raws))
         found = samples(past, horizon, settings.tenant, lambda count: bar.update(task, completed=count))
     if not quiet:

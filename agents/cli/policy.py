@@ -8,11 +8,12 @@ import click
 from agents.cli.base import Failure, Group, again, as_json, earlier, emit, is_current, run, settings_of, table
 from agents.cli.policy_diff import diff
 from agents.exits import Exit, Refusal
-from agents.kafka.adopt import unmet_by
+from agents.kafka.adopt import has_model, unmet_by
 from agents.kafka.publish import Publication, history, publish_policy, read_registry
 from agents.settings import Settings
 from pipeline.policy import InSegment, NotActivated, PAliveBelow, Policy, PolicyError, RiskAbove, Rule, Silence, parse
 from pipeline.policy.needs import unmet
+from pipeline.policy.notes import notes
 from pipeline.units import DAY, HOUR
 
 _path = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -35,7 +36,8 @@ policy.add_command(diff)
 def check(ctx: click.Context, *, files: tuple[Path, ...], as_json: bool) -> None:
     """Read each FILE and name every problem by its line; nothing is sent anywhere.
 
-    What it needs beside it is named too: a churn model, a lease of its perks. With --json a line for each file.
+    What it needs beside it is named too: a churn model, a lease of its perks. A note says what it may do that you do
+    not mean, such as to decide by parameters of other people's customers. With --json a line for each file.
     """
     sound = [_checked(file, as_json=as_json) for file in files]
     if not all(sound):
@@ -52,13 +54,13 @@ def _checked(file: Path, *, as_json: bool) -> bool:
         else:
             click.echo("\n".join(error.problems), err=True)
         return False
-    needed = list(unmet(compiled))
+    needed, noted = list(unmet(compiled)), list(notes(compiled))
     if as_json:
-        found = {"ok": True, "hash": compiled.hash, "rules": _modes(compiled), "problems": [], "needs": needed}
-        emit(found)
+        found = {"ok": True, "hash": compiled.hash, "rules": _modes(compiled), "problems": []}
+        emit(found | {"needs": needed, "notes": noted})
     else:
         click.echo(f"{file} is sound: {compiled.hash}")
-        _show(compiled, needed)
+        _show(compiled, needed, noted)
     return True
 
 
@@ -138,13 +140,13 @@ def _publish(
     settings: Settings, registry: Mapping[str, bytes], body: bytes, compiled: Policy, *, as_json: bool
 ) -> None:
     entry = run(settings, publish_policy(settings, body))
-    needed = unmet_by(compiled, registry)
+    needed, noted = unmet_by(compiled, registry), list(notes(compiled, model=has_model(registry)))
     if as_json:
-        told = {"policy": entry.policy, "at": entry.at, "by": entry.by, "rules": entry.rules, "needs": needed}
-        emit({"published": True} | told)
+        told = {"policy": entry.policy, "at": entry.at, "by": entry.by, "rules": entry.rules}
+        emit({"published": True} | told | {"needs": needed, "notes": noted})
         return
     click.echo(f"published {entry.policy}; every partition decides by it from its next record on")
-    _show(compiled, needed)
+    _show(compiled, needed, noted)
 
 
 def _modes(compiled: Policy) -> dict[str, str]:
@@ -155,13 +157,13 @@ def _rules(entry: Publication) -> str:
     return ", ".join(f"{rule} ({mode})" for rule, mode in entry.rules.items()) or "none"
 
 
-def _show(compiled: Policy, needed: list[str]) -> None:
-    if not compiled.rules:
+def _show(compiled: Policy, needed: list[str], noted: list[str]) -> None:
+    if compiled.rules:
+        rows = [(r.id, r.mode, _when(r), r.channel, r.template, f"{r.holdout:.0%}") for r in compiled.rules]
+        table(("rule", "mode", "due", "channel", "template", "holdout"), rows)
+    else:
         click.echo("it has no rules: state is kept, nothing is decided")
-        return
-    rows = [(r.id, r.mode, _when(r), r.channel, r.template, f"{r.holdout:.0%}") for r in compiled.rules]
-    table(("rule", "mode", "due", "channel", "template", "holdout"), rows)
-    for line in needed:
+    for line in (*needed, *(f"note: {note}" for note in noted)):
         click.echo(line)
 
 

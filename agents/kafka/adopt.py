@@ -101,6 +101,12 @@ def model_history(registry: Mapping[str, bytes]) -> list[ModelEntry]:
     return _entries(registry, MODELS, ModelEntry)
 
 
+def has_model(registry: Mapping[str, bytes]) -> bool:
+    """Whether the partitions adopt a churn model."""
+    entries = model_history(registry)
+    return bool(entries and entries[-1].model)
+
+
 def last_lease(registry: Mapping[str, bytes]) -> dict[str, list[int]]:
     """Perk -> what was leased to each slot in all, as published last; empty before the first time.
 
@@ -145,10 +151,9 @@ def unmet_by(policy: Policy, registry: Mapping[str, bytes]) -> list[str]:
     Raises:
         Refusal: as `last_lease`.
     """
-    models = model_history(registry)
     leased = {perk: sum(slots) for perk, slots in last_lease(registry).items()}
     known = last_quantiles(registry)
-    return list(unmet(policy, model=bool(models and models[-1].model), leased=leased, quantiles=known))
+    return list(unmet(policy, model=has_model(registry), leased=leased, quantiles=known))
 
 
 async def read_spent(settings: Settings) -> dict[tuple[str, Dims], list[int]]:

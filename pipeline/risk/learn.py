@@ -13,6 +13,7 @@ from scipy.special import betaln, gammaln
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
+from pipeline.activity import Activity
 from pipeline.risk.calibration import Calibration
 from pipeline.risk.mbgnbd import MbgNbd
 from pipeline.risk.model import ChurnModel, Features, Sample, TooLittle, quiet_days, silence_start
@@ -133,10 +134,16 @@ def mean_gap(samples: Sequence[Sample]) -> float:
 def fit_mbg(samples: Sequence[Sample]) -> MbgNbd:
     """MBG/NBD by maximum likelihood, over all users of the latest snapshot; time in weeks."""
     latest = max(sample.at for sample in samples)
+    return mbg_of([sample.activity for sample in samples if sample.at == latest], latest)
+
+
+def mbg_of(activities: Sequence[Activity], at: int) -> MbgNbd:
+    """MBG/NBD by maximum likelihood, over users with at least one active day as of `at` (ms, effective time); time in
+    weeks.
+    """
     users = [
         (activity.days - 1, (activity.last - activity.first) / _WEEK, quiet_days(activity, at) / 7)
-        for _, activity, at, _ in samples
-        if at == latest
+        for activity in activities
     ]
     x, t_x, quiet = np.array(users).T
     r, alpha, a, b = most_likely(log_likelihood, x, t_x, t_x + quiet)
