@@ -10,6 +10,7 @@ from msgspec import structs
 from pipeline.features.base import Unit
 from pipeline.money import amount
 from pipeline.policy import Policy, Rule
+from pipeline.policy.channels import globs_of
 from pipeline.policy.compiled import Test
 from pipeline.policy.form import spell
 from pipeline.units import DAY
@@ -18,13 +19,23 @@ ABSENT: Final = "none"
 # Fields whose int is a span of time in ms.
 _SPANS: Final = frozenset(
     (
-        *("after", "at_risk", "backlog", "cooldown", "dormant", "expires_after", "horizon", "lateness", "min_silence"),
-        *("new_for", "returned_for", "skew", "unit", "within"),
+        *("after", "at_risk", "cooldown", "dormant", "expires_after", "horizon", "lateness", "min_silence"),
+        *("new_for", "returned_for", "skew", "spread", "unit", "within"),
     )
 )
+# Fields that the policy's text calls otherwise.
+_WRITTEN: Final = {
+    "guard": "source_guard",
+    "lateness": "time.lateness",
+    "skew": "time.skew",
+    "channel_caps": "caps.channels",
+    "start": "from",
+    "end": "to",
+    "backlog": "backlog.spread",
+}
 # The field of a condition that its name in the policy stands for: `silence: 30d` is Silence(after=...).
 _MAIN: Final = frozenset({"after", "threshold", "segment"})
-_CLOCK: Final = frozenset({"start", "end"})  # minutes of the day
+_CLOCK: Final = frozenset({"from", "to"})  # minutes of the day
 _MONEY: Final = frozenset({"cost", "budget"})  # int minor units
 # Fields that follow from others: a policy's stand behind its rules, its mode is that of its rules.
 _STATED: Final = Policy.__struct_fields__[: Policy.__struct_fields__.index("rules")]
@@ -32,12 +43,13 @@ _DERIVED: Final = frozenset({"mode", "version", "moved_by"})
 _NOTES: Final = {
     "salt": "every arm is drawn anew",
     "holdout": "a new stratum: figures of before and after are not to be added up",
-    "lateness": "the clock moves; no hour that has closed opens again",
+    "time.lateness": "the clock moves; no hour that has closed opens again",
 }
 
 
 class FieldChange(msgspec.Struct):
-    """`where`: "the policy", a rule such as "rule fading", or another part; `name`: the field, dotted within it.
+    """`where`: "the policy", a rule such as "rule fading", or another part; `name`: the field as the policy's text
+    calls it, dotted within it.
     `note`: what follows from it, where that is not plain.
     """
 
@@ -63,7 +75,7 @@ def changes(old: Policy, new: Policy) -> list[FieldChange]:
         if field not in _DERIVED:
             found.extend(
                 FieldChange("the policy", name, before, after, _NOTES.get(name, ""))
-                for name, before, after in _differences(field, getattr(old, field), getattr(new, field), of)
+                for name, before, after in _differences(_written(field), getattr(old, field), getattr(new, field), of)
             )
     found.extend(_rules(old.rules, new.rules, of))
     return found
@@ -80,7 +92,8 @@ def _rules(old: Sequence[Rule], new: Sequence[Rule], of: _Currencies) -> Iterato
             continue
         for field in Rule.__struct_fields__:
             if field != "version":
-                for name, was, becomes in _differences(field, getattr(known, field), getattr(rule, field), of):
+                before_it, after_it = getattr(known, field), getattr(rule, field)
+                for name, was, becomes in _differences(_written(field), before_it, after_it, of):
                     yield FieldChange(where, name, was, becomes, _note(name, becomes))
     for rule in old:
         if rule.id not in after:
@@ -110,7 +123,7 @@ def _differences(name: str, old: Any, new: Any, of: _Currencies) -> Iterator[tup
             if was != becomes and field in _MAIN and _tag(old):
                 yield f"{name}.{_tag(old)}", _words(field, was, of.old), _words(field, becomes, of.new)
             else:
-                yield from _differences(f"{name}.{field}", was, becomes, of)
+                yield from _differences(f"{name}.{_written(field)}", was, becomes, of)
         return
     if isinstance(old, tuple) and isinstance(new, tuple) and not any(isinstance(item, Test) for item in (*old, *new)):
         old, new = _by_name(old), _by_name(new)
@@ -141,7 +154,8 @@ def _words(name: str, value: Any, currency: str) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, re.Pattern):
-        return str(value.pattern)
+        globs = globs_of(value)
+        return globs[0] if len(globs) == 1 else f"[{', '.join(globs)}]"
     if isinstance(value, Test):
         return _test(value, currency)
     if isinstance(value, msgspec.Struct):
@@ -150,14 +164,18 @@ def _words(name: str, value: Any, currency: str) -> str:
             for field in structs.fields(value)
             if field.name not in _DERIVED - {"mode"} and getattr(value, field.name) != field.default
         }
-        named = {field: (_tag(value) if field in _MAIN and _tag(value) else field) for field in told}
-        return ", ".join(f"{named[field]} {_words(field, found, currency)}" for field, found in told.items())
+        named = {field: (_tag(value) if field in _MAIN and _tag(value) else _written(field)) for field in told}
+        return ", ".join(f"{named[field]} {_words(_written(field), found, currency)}" for field, found in told.items())
     if isinstance(value, Mapping):
         return ", ".join(f"{key} ({_words('', found, currency)})" for key, found in value.items()) or ABSENT
     if isinstance(value, (frozenset, tuple)):
         found = [_words("", item, currency) for item in value]
         return ", ".join(sorted(found) if isinstance(value, frozenset) else found)
     return str(value)
+
+
+def _written(field: str) -> str:
+    return _WRITTEN.get(field, field)
 
 
 def _number(field: str, value: int, currency: str) -> str:

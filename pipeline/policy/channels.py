@@ -54,6 +54,10 @@ _NOTHING: Final = frozenset(("", "(none)", "(not set)", "(direct)", "none", "dir
 _SECOND_LEVEL: Final = frozenset(("co", "com", "net", "org", "gov", "edu", "ac", "ne", "or"))  # as in google.co.uk
 
 
+# What `pattern` makes of globs; every other sign that means something to a pattern is escaped.
+_TOKENS: Final = re.compile(r"\\(?P<escaped>.)|(?P<star>\(\?>\.\*\?|\.\*)|\(\?:|\)|(?P<end>\|)|(?P<plain>.)", re.DOTALL)
+
+
 class ChannelRule(msgspec.Struct, frozen=True):
     """A channel and the patterns that a visit must match, all of them. None: no condition."""
 
@@ -76,6 +80,17 @@ def _translate(glob: str) -> str:
     *middle, tail = rest
     # An atomic group takes the first place where a part fits and never tries another: no pattern is slow on any value.
     return f"(?:{head}{''.join(f'(?>.*?{part})' for part in middle)}.*{tail})"
+
+
+def globs_of(found: re.Pattern[str]) -> tuple[str, ...]:
+    """The inverse of `pattern`: the globs, case-folded."""
+    texts = [""]
+    for token in _TOKENS.finditer(found.pattern):
+        if token["end"]:
+            texts.append("")
+        else:
+            texts[-1] += "*" if token["star"] else token["escaped"] or token["plain"] or ""
+    return tuple(texts)
 
 
 def channel_of(

@@ -1,12 +1,13 @@
 """Acquisition channels: the default grouping, and the policy's patterns."""
 
+import re
 import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.policy.channels import GROUPING, ChannelRule, channel_of, pattern
+from pipeline.policy.channels import GROUPING, ChannelRule, channel_of, globs_of, pattern
 
 
 @pytest.mark.parametrize(
@@ -95,6 +96,11 @@ def naive(glob: str, value: str) -> bool:
 @given(st.text("ab*", max_size=8), st.text("ab", max_size=8))
 def test_globs_agree_with_the_obvious_matcher(glob: str, value: str) -> None:
     assert (pattern([glob]).fullmatch(value) is not None) is naive(glob, value)
+
+
+@given(st.lists(st.text("aB*.?|()[]\\^- \n", min_size=1, max_size=8), min_size=1, max_size=3))
+def test_a_pattern_tells_its_globs(globs: list[str]) -> None:
+    assert globs_of(pattern(globs)) == tuple(re.sub(r"\*+", "*", glob.strip().casefold()) for glob in globs)
 
 
 def test_no_pattern_is_slow_on_any_value() -> None:
