@@ -27,8 +27,7 @@ def together(rules: dict[str, list[Considered]], end: int, policy: Policy) -> Fi
     if policy.holdout:
         flags = sorted((one for own in found.values() for one in own), key=lambda one: one.at)
         return _figures(_by_user(flags), end, policy.holdout, arm_of_all=True)
-    shares = holdout_shares(policy)
-    each = [of_rule(flags, end, shares.get(rule, 0.0)) for rule, flags in found.items()]
+    each = [of_rule(found[rule.id], end, policy.held_out(rule)) for rule in policy.rules]
     measured, reached = sum(one.measured for one in each), sum(one.reached_goal for one in each)
     return FirstContacts(
         treated=sum(one.treated for one in each),
@@ -38,11 +37,6 @@ def together(rules: dict[str, list[Considered]], end: int, policy: Policy) -> Fi
         base_rate=share(reached, measured),
         uplift=smallest_uplift([_arms(one) for one in each if one.measured]),
     )
-
-
-def holdout_shares(policy: Policy) -> dict[str, float]:
-    """Rule -> the probability that a user is held out of it, by its own holdout or by the one over all rules."""
-    return {rule.id: 1 - (1 - policy.holdout) * (1 - rule.holdout) for rule in policy.rules}
 
 
 def _by_user(flags: Iterable[Considered]) -> list[Considered]:

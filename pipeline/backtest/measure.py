@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import Final
 
-from pipeline.backtest.figures import Backtest, FirstContacts, Load, Overlap, PerkBudget, RuleFigures, Week
-from pipeline.backtest.first_contacts import holdout_shares, of_rule, together
+from pipeline.backtest.figures import Backtest, Load, Overlap, PerkBudget, RuleFigures, Week
+from pipeline.backtest.first_contacts import of_rule, together
 from pipeline.backtest.lost import LastSilences, by_count, coverage, last_silences
 from pipeline.backtest.nobody import why_nobody
 from pipeline.backtest.watch import Considered, WhatIf
@@ -23,16 +23,13 @@ _MONDAY: Final = 3  # 1970-01-01 was a Thursday
 
 def measure(found: WhatIf, horizon: int) -> Backtest:
     """The figures of a history under a policy. `horizon`: after how long a silence (ms) a user counts as lost."""
-    considered = found.considered
-    by_rule: dict[str, list[Considered]] = {rule.id: [] for rule in found.policy.rules}
+    considered, rules = found.considered, found.policy.rules
+    by_rule: dict[str, list[Considered]] = {rule.id: [] for rule in rules}
     for one in considered:
         by_rule[one.rule].append(one)
-    stated = {rule.id: rule for rule in found.policy.rules}
-    recalls = [one for one in considered if stated[one.rule].kind == "recall"]
-    modes = {rule.mode for rule in found.policy.rules if rule.kind == "recall"}
-    shares = holdout_shares(found.policy)
+    recalling = {rule.id: rule.mode for rule in rules if rule.kind == "recall"}
+    recalls = [one for one in considered if one.rule in recalling]
     flagged = {rule: [one for one in own if one.flags] for rule, own in by_rule.items()}
-    first = {rule: of_rule(own, found.end, shares.get(rule, 0.0)) for rule, own in flagged.items()}
     silences = last_silences(recalls, found.last, found.end, horizon)
     return Backtest(
         policy=found.policy.hash,
@@ -41,9 +38,9 @@ def measure(found: WhatIf, horizon: int) -> Backtest:
         events=found.events,
         rejected=found.rejected,
         users=len(found.last),
-        total=_figures(_RECALLS, "recall", " ".join(sorted(modes)), recalls, found.end),
+        total=_figures(_RECALLS, "recall", " ".join(sorted(set(recalling.values()))), recalls, found.end),
         together=together(flagged, found.end, found.policy),
-        rules=[_rule(stated[rule], own, first[rule], found) for rule, own in by_rule.items()],
+        rules=[_rule(rule, by_rule[rule.id], flagged[rule.id], found) for rule in rules],
         coverage=coverage(silences, horizon),
         weeks=_weeks(considered, silences, found.start, found.end),
         load=_load(considered, found.start, found.end),
@@ -52,9 +49,9 @@ def measure(found: WhatIf, horizon: int) -> Backtest:
     )
 
 
-def _rule(rule: Rule, considered: Sequence[Considered], first: FirstContacts, found: WhatIf) -> RuleFigures:
-    figures = _figures(rule.id, rule.kind, rule.mode, considered, found.end)
-    figures.first_contacts = first
+def _rule(rule: Rule, own: Sequence[Considered], flags: Sequence[Considered], found: WhatIf) -> RuleFigures:
+    figures = _figures(rule.id, rule.kind, rule.mode, own, found.end)
+    figures.first_contacts = of_rule(flags, found.end, found.policy.held_out(rule))
     if not figures.flagged:
         span = found.end - found.start
         figures.nobody = why_nobody(
