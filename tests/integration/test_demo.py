@@ -90,7 +90,7 @@ def test_the_history_is_played_a_worker_is_killed_and_everything_adds_up(
     assert "views   every row, sum and decision in Redis is the one in Kafka" in said
     assert "everything adds up" in said
     assert re.search(r"dormant +2,127 +90%", said)
-    assert re.search(r"newsletter +154 +576 +576 +2,432 +\$93,422\.71", said)
+    assert re.search(r"newsletter +0 +576 +576 +2,432 +\$93,422\.71", said)
     assert re.search(r"dormant +161 of 1,969 \(8\.2%\)", said)
     assert "Campaigns are synthetic" in said
     assert not left(processes)
