@@ -2,7 +2,7 @@
 checked here; what depends on the partition's clock and on the user is checked in `Partition.fold`.
 """
 
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, get_args
 from urllib.parse import urlsplit
 
 import msgspec
@@ -23,6 +23,7 @@ from schemas.event import (
     PASSIVE_EVENTS,
     SCHEMA_VERSION,
     Event,
+    EventType,
     OrderProperties,
     event_time,
 )
@@ -32,6 +33,7 @@ _CACHED_CHANNELS: Final = 10_000
 _ORDER_ITEMS: Final = 32
 _ID: Final = 128  # characters; a longer id of an item is none
 _UNTOLD: Final = OrderProperties()
+_KINDS: Final = ", ".join(get_args(EventType))
 
 
 class Rejection(NamedTuple):
@@ -151,7 +153,8 @@ def _order(event: Event, policy: Policy) -> Order | Rejection:
     amount = properties.revenue
     if amount is None:
         amount = properties.total if properties.total is not None else properties.value
-    currency = (properties.currency or policy.currency.reporting).upper()
+    named = properties.currency
+    currency = (policy.currency.reporting if named is None else named).upper()
     items = _items(properties.products) if policy.shows_items else ()
     if amount is None:
         return Order(0, currency, 0, items)
@@ -186,11 +189,10 @@ def _undecodable(error: Exception, where: str = "event") -> Rejection:
         reason: DeadLetterReason = (
             "unknown_type" if where == "event" and str(error).endswith("`$.type`") else "wrong_type"
         )
-        # msgspec names the field and the expected type; an invalid enum value is quoted, so only the path is kept of
-        # those.
-        text = str(error)
-        detail = text.rsplit(" - at ", 1)[-1] if text.startswith("Invalid") else text
-        return Rejection(reason, "decode", f"{where}: {detail}")
+        text = str(error)  # names the field and what was expected there; of an enum it quotes what was found instead
+        if text.startswith("Invalid enum value"):
+            text = f"Expected one of {_KINDS} - at {text.rsplit(' - at ', 1)[-1]}"
+        return Rejection(reason, "decode", f"{where}: {text}")
     if isinstance(error, RecursionError):
         return Rejection("malformed_json", "decode", f"{where}: nested too deeply")
     if isinstance(error, UnicodeDecodeError):

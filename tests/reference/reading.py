@@ -123,7 +123,7 @@ def admit(record: LogRecord, policy: Policy, now: int | None, *, live: bool) -> 
 def order_of(event: Event, policy: Policy) -> int:
     """The first of its amounts, in minor units of the reporting currency."""
     found: Any = (decode_order(event.properties) if bytes(event.properties) else None) or decode_order(b"{}")
-    currency = found.currency or policy.currency.reporting
+    currency = policy.currency.reporting if found.currency is None else found.currency
     amounts = [amount for amount in (found.revenue, found.total, found.value) if amount is not None]
     try:
         worth = to_reporting(minor_units(amounts[0], currency), currency, policy.currency) if amounts else 0

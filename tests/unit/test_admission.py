@@ -53,6 +53,7 @@ CASES: list[tuple[str, Entry]] = [
     ("absurd_amount", order(at(0), revenue=10**12)),
     ("absurd_amount", order(at(0), revenue="NaN")),
     ("unknown_currency", order(at(0), currency="ZZZ")),
+    ("unknown_currency", order(at(0), currency="")),
     ("skipped", event(at(0))),
 ]
 
@@ -70,6 +71,25 @@ def test_a_dead_letter_says_why_and_whence(reason: str, entry: Entry) -> None:
     assert letter.value == (entry.value or b"")[: 64 * 1024] or len(letter.value) < 1_000_000
     assert set(folded.users) == {"bob"}
     assert (folded.counts["rejected"], folded.counts["applied"]) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        (event(at(0), timestamp="secret"), "event: Invalid RFC3339 encoded datetime - at `$.timestamp`"),
+        (event(at(0), userId=5, key=b"5"), "event: Expected `str | null`, got `int` - at `$.userId`"),
+        (order(at(0), revenue="secret"), "properties: Invalid decimal string - at `$.revenue`"),
+        (identify(at(0), consent={"secret": "no"}), "traits: Expected `bool`, got `str` - at `$.consent[...]`"),
+        (
+            event(at(0), kind="secret"),
+            "event: Expected one of track, identify, page, screen, group, alias, delete - at `$.type`",
+        ),
+    ],
+)
+def test_a_dead_letter_says_what_was_expected_where_and_nothing_of_the_user(entry: Entry, message: str) -> None:
+    [letter] = fold(history(entry)).outputs["deadletters"]
+    assert dict(letter.headers)["message"].decode() == message
+    assert "secret" not in message
 
 
 def test_a_user_of_another_partition_is_refused() -> None:
@@ -128,7 +148,7 @@ def test_what_systems_report_is_no_activity(name: str) -> None:
         ({"revenue": "25.00", "total": 99}, 2500),
         ({"total": 19.99}, 1999),
         ({"value": 0.1, "currency": "usd"}, 10),
-        ({"value": 25, "currency": ""}, 2500),
+        ({"value": 25, "currency": None}, 2500),
         ({}, 0),
         (None, 0),
     ],
