@@ -1,7 +1,9 @@
 """Settings of every process, from the environment (REKINDLE_*); secrets come from files that are named there."""
 
+from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -9,6 +11,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from agents.exits import Exit, Refusal
 from agents.failpoints import Failpoints
 from pipeline.wording import Language
+
+_NO_SETTINGS: Final = frozenset({"REKINDLE_PARENT", "REKINDLE_DATA", "REKINDLE_HYPOTHESIS", "REKINDLE_USERS"})
+"""Other variables: whose end a process follows (agents/process.py), and what tests go by."""
 
 
 class Settings(BaseSettings):
@@ -84,10 +89,13 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _whole(self) -> "Settings":
         if self.security_protocol.startswith("SASL") and not (self.sasl_username and self.sasl_password_file):
-            msg = f"security_protocol={self.security_protocol} needs sasl_username and sasl_password_file"
+            msg = (
+                f"REKINDLE_SECURITY_PROTOCOL={self.security_protocol} needs REKINDLE_SASL_USERNAME and "
+                "REKINDLE_SASL_PASSWORD_FILE"
+            )
             raise ValueError(msg)
         if bool(self.ssl_certfile) != bool(self.ssl_keyfile):
-            msg = "ssl_certfile and ssl_keyfile belong together"
+            msg = "REKINDLE_SSL_CERTFILE and REKINDLE_SSL_KEYFILE belong together"
             raise ValueError(msg)
         for name in (
             "sasl_password_file",
@@ -99,7 +107,7 @@ class Settings(BaseSettings):
         ):
             path: Path | None = getattr(self, name)
             if path is not None and not path.is_file():
-                msg = f"{name}={path}: there is no such file"
+                msg = f"REKINDLE_{name.upper()}={path}: there is no such file"
                 raise ValueError(msg)
         return self
 
@@ -124,3 +132,14 @@ def load_settings(**overrides: object) -> Settings:
             message = problem["msg"].removeprefix("Value error, ")
             problems.append(f"REKINDLE_{name.upper()}: {message}" if name else message)
         raise Refusal(Exit.USAGE, "settings: " + "; ".join(problems)) from None
+
+
+def unknown_settings(environment: Mapping[str, str]) -> list[str]:
+    """A line for each variable REKINDLE_* that is none, with the nearest that is one."""
+    known = {f"REKINDLE_{name.upper()}" for name in Settings.model_fields} | _NO_SETTINGS
+    lines = []
+    for name in sorted(environment):
+        if name.startswith("REKINDLE_") and name not in known:
+            near = get_close_matches(name, known - _NO_SETTINGS, n=1, cutoff=0.8)
+            lines.append(f"{name} is no setting and does nothing" + (f"; did you mean {near[0]}?" if near else ""))
+    return lines

@@ -1,11 +1,13 @@
 """The command line: `rekindle COMMAND`. One module for each command or group, imported when asked for."""
 
+import os
 from importlib import import_module
 from typing import Final
 
 import click
 
 from agents.cli.base import Group, Overrides
+from agents.settings import unknown_settings
 
 # Name -> module and one line for `rekindle --help`, in the order in which a newcomer meets them.
 COMMANDS: Final = {
@@ -81,3 +83,5 @@ def main(ctx: click.Context, brokers: str | None, prefix: str | None) -> None:
     2 usage or input, 10 no broker, 11-21 why a process refuses to run.
     """
     ctx.obj = Overrides(brokers, prefix)
+    for line in unknown_settings(os.environ):
+        click.echo(f"rekindle: {line}", err=True)

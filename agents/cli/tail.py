@@ -18,6 +18,17 @@ from schemas.codec import DECODE_ERRORS
 from schemas.topics import OUTPUTS
 
 _PULSE: Final = 0.3  # s
+_WHY_NONE: Final = {
+    "triggers": "a live rule sends when a silence reaches its limit, and none for what lies before its policy was "
+    "adopted; `rekindle tail decisions` has the no's, `rekindle doctor` what is missing",
+    "decisions": "a rule decides when a silence reaches its limit, and passes over what lies before its policy was "
+    "adopted; `rekindle doctor` says whether policy and workers are there, `rekindle user ID` when one is due",
+    "outcomes": "one is written when a goal window ends, or its user comes back",
+    "segments": "nobody has entered one, or the policy names none",
+    "deadletters": "nothing was refused",
+    "erasures": "nobody was erased",
+}
+"""Why a topic may be empty."""
 
 
 @click.command()
@@ -32,11 +43,15 @@ def tail(ctx: click.Context, *, topic: str, last: int, follow: bool, lang: Langu
     settings = settings_of(ctx, lang=lang)
 
     async def show() -> None:
+        shown = 0
         async for record in _records(settings, topic, last, follow=follow):
+            shown += 1
             if as_json:
                 emit(_document(topic, record))
             else:
                 click.echo(_line(topic, record, settings.lang))
+        if last and not shown:
+            click.echo(f"no {topic} yet: {_WHY_NONE[topic]}", err=True)
 
     with suppress(KeyboardInterrupt):  # how following ends
         run(settings, show())

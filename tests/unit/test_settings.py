@@ -1,10 +1,14 @@
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from agents.cli import main
 from agents.exits import Exit, Refusal
 from agents.kafka.connection import client_options
-from agents.settings import load_settings
+from agents.settings import load_settings, unknown_settings
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_defaults_and_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -24,8 +28,9 @@ def test_defaults_and_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         ("COMMIT_INTERVAL", "0", "REKINDLE_COMMIT_INTERVAL"),
         ("SESSION_TIMEOUT", "soon", "REKINDLE_SESSION_TIMEOUT"),
         ("SECURITY_PROTOCOL", "TLS", "REKINDLE_SECURITY_PROTOCOL"),
-        ("SECURITY_PROTOCOL", "SASL_SSL", "needs sasl_username and sasl_password_file"),
-        ("SSL_CAFILE", "/nothing", "there is no such file"),
+        ("SECURITY_PROTOCOL", "SASL_SSL", "needs REKINDLE_SASL_USERNAME and REKINDLE_SASL_PASSWORD_FILE"),
+        ("SSL_CAFILE", "/nothing", "REKINDLE_SSL_CAFILE=/nothing: there is no such file"),
+        ("SSL_CERTFILE", __file__, "REKINDLE_SSL_CERTFILE and REKINDLE_SSL_KEYFILE belong together"),
         ("FAILPOINT", "later", "no failpoint 'later'"),
         ("FAILPOINT", "after_commit:0", "from 1"),
         ("LOG_FORMAT", "xml", "REKINDLE_LOG_FORMAT"),
@@ -38,6 +43,24 @@ def test_each_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch, name: str,
     assert refusal.value.code is Exit.USAGE
     assert words in refusal.value.line
     assert "\n" not in refusal.value.line
+
+
+def test_a_variable_that_is_no_setting_is_named_with_the_nearest_that_is_one() -> None:
+    environment = {
+        "REKINDLE_BROKER": "a:1",
+        "REKINDLE_BROKERS": "a:1",
+        "REKINDLE_PARENT": "1",
+        "REKINDLE_X": "",
+        "A": "",
+    }
+    assert unknown_settings(environment) == [
+        "REKINDLE_BROKER is no setting and does nothing; did you mean REKINDLE_BROKERS?",
+        "REKINDLE_X is no setting and does nothing",
+    ]
+    told = CliRunner().invoke(
+        main, ["policy", "check", str(ROOT / "examples" / "policy.yaml")], env={"REKINDLE_BROKER": "a:1"}
+    )
+    assert (told.exit_code, "did you mean REKINDLE_BROKERS?" in told.stderr) == (0, True)
 
 
 def test_the_password_comes_from_its_file_and_is_read_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
