@@ -147,7 +147,7 @@ _NOTES: Final = (
     "reaches its goal: what they buy after that is not counted.",
 )
 _TITLES: Final = {
-    ALL_RULES: "ALL RECALLS, by the holdout over all rules",
+    ALL_RULES: "ALL RULES, by the holdout over all of them",
     EACH_RULE: "THE RULES TOGETHER, each by its own holdout",
 }
 

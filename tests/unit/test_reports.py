@@ -160,7 +160,7 @@ COMPARED = (
         (
             BY_ALL,
             [
-                *("ALL RECALLS", "90 in the programme, 10 held out of all of it", "contacts  60 "),
+                *("ALL RULES", "90 in the programme, 10 held out of all of it", "contacts  60 "),
                 *("10.00 % of those in the programme", "as many of those in the programme come back as of those held"),
             ],
             "void",
