@@ -59,11 +59,8 @@ def write(fitted: Fitted, events: Events, policy: Parameters, out: Path, report:
     Raises:
         Refusal: a file can't be written.
     """
-    body = fitted.to_json()
-    name = sha256(body).hexdigest()
+    name = written(fitted.to_json(), out)
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_bytes(body)
         if report is not None:
             report.parent.mkdir(parents=True, exist_ok=True)
             calibrated, lifted = (report.with_name(f"{report.stem}-{what}.svg") for what in ("calibration", "lift"))
@@ -74,6 +71,16 @@ def write(fitted: Fitted, events: Events, policy: Parameters, out: Path, report:
     except OSError as error:
         raise Refusal(Exit.USAGE, f"{error.filename}: {error.strerror}") from error
     return name
+
+
+def written(model: bytes, out: Path) -> str:
+    """Write a model's document; returns its hash. Raises Refusal: the file can't be written."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_bytes(model)
+    except OSError as error:
+        raise Refusal(Exit.USAGE, f"{error.filename}: {error.strerror}") from error
+    return sha256(model).hexdigest()
 
 
 def _counted(steps: Iterable[Step], folded: Callable[[int], None]) -> Iterator[Step]:

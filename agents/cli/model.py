@@ -1,4 +1,4 @@
-"""`rekindle model`: the churn model that partitions tell the risk by, published, listed, rolled back, retired."""
+"""`rekindle model`: the churn model that partitions tell the risk by, published, listed, recalibrated, retired."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,19 +6,24 @@ from pathlib import Path
 import click
 import msgspec
 
+from agents.churn import written
 from agents.cli.base import Group, again, as_json, earlier, emit, is_current, run, settings_of, table
 from agents.exits import Exit, Refusal
-from agents.kafka.adopt import ModelEntry, describe, model_history, publish_model
+from agents.kafka.adopt import ModelEntry, describe, model_history, publish_model, read_sum
 from agents.kafka.publish import read_registry
 from agents.settings import Settings
-from pipeline.risk.document import Span
+from pipeline.renewal import known_days, renew, renewed
+from pipeline.reports.calibration import says
+from pipeline.risk import TooLittle
+from pipeline.risk.document import Renewal, Span, read
+from pipeline.sums import CALIBRATION
 from pipeline.units import DAY
 from schemas.codec import rfc3339
 
 
 @click.group(cls=Group)
 def model() -> None:
-    """Publish, list, roll back or retire the churn model."""
+    """Publish, list, recalibrate, roll back or retire the churn model."""
 
 
 @model.command()
@@ -85,6 +90,54 @@ def retire(ctx: click.Context) -> None:
     click.echo("no model is used any more; every partition knows it from its next record on")
 
 
+@model.command()
+@click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The model, as JSON.")
+@as_json
+@click.pass_context
+def recalibrate(ctx: click.Context, *, out: Path, as_json: bool) -> None:
+    """Renew the current model's calibration by what became of its scores, and write the model to a file for `publish`.
+
+    A line in log-odds is laid over what it foretells. It is judged first: laid by the earlier half of the scores, it
+    has to foretell the later half better. Nothing is written for a model that `report calibration` calls calibrated.
+    """
+    settings = settings_of(ctx)
+    registry = run(settings, read_registry(settings))
+    entries = model_history(registry)
+    if not (entries and entries[-1].model):
+        raise Refusal(Exit.USAGE, "no model is used: there is nothing to recalibrate; see `rekindle model list`")
+    current = entries[-1].model
+    body = registry.get(f"model/{current}")
+    if body is None:
+        raise Refusal(Exit.POLICY, f"the registry has lost the body of {current}; publish its file instead")
+    days = known_days(run(settings, read_sum(settings, CALIBRATION)), current[:12])
+    try:
+        found = renew(days)
+    except TooLittle as error:
+        raise Refusal(Exit.USAGE, f"nothing was written: {error}") from error
+    before, after = round(found.before.ece, 4), round(found.after.ece, 4)
+    about = Renewal(current, days[0][0], days[-1][0], found.whole.scores, before, after)
+    needed = found.whole.verdict != "calibrated"
+    if needed and after >= before:
+        line = f"a line by the earlier half of its scores does not mend the later half (ECE {before:.3f}, {after:.3f})"
+        raise Refusal(Exit.USAGE, f"nothing was written: {line}; fit anew (rekindle fit)")
+    name = written(renewed(read(body), found.line, about).to_json(), out) if needed else ""
+    if as_json:
+        emit(
+            {"written": needed, "hash": name, "verdict": found.whole.verdict}
+            | found.line._asdict()
+            | msgspec.to_builtins(about)
+        )
+        return
+    click.echo(f"{current[:12]} {says(found.whole)}")
+    if not needed:
+        click.echo("nothing was written: there is nothing to renew")
+        return
+    click.echo(f"log-odds = {found.line.base:+.3f} {found.line.slope:+.3f} x the log-odds so far")
+    click.echo(f"ECE of the later half of the scores: {before:.3f}, and {after:.3f} by such a line of the earlier half")
+    click.echo(f"written to {out}; decide by it: rekindle model publish {out}")
+    click.echo(f"model {name}")
+
+
 def _published(registry: Mapping[str, bytes]) -> list[str]:
     return [entry.model for entry in model_history(registry)]
 
@@ -95,17 +148,21 @@ def _publish(settings: Settings, body: bytes, *, as_json: bool) -> None:
         emit({"published": True} | msgspec.to_builtins(entry))
         return
     click.echo(f"published {entry.model}; every partition tells the risk by it from its next record on")
-    click.echo(f"{entry.kind}: P(no event within {_days(entry.horizon)}); {_figures(entry)}")
+    click.echo(f"{_kind(entry)}: P(no event within {_days(entry.horizon)}); {_figures(entry)}")
 
 
 def _row(entry: ModelEntry) -> tuple[str, ...]:
     if not entry.model:
         return ("none", entry.at, entry.by, *["-"] * 5)
     return (
-        *(entry.model[:12], entry.at, entry.by, entry.kind, _days(entry.horizon)),
+        *(entry.model[:12], entry.at, entry.by, _kind(entry), _days(entry.horizon)),
         *("-" if figure is None else f"{figure:.3f}" for figure in (entry.auc, entry.ece)),
         _span(entry.trained),
     )
+
+
+def _kind(entry: ModelEntry) -> str:
+    return f"{entry.kind}, recalibrated" if entry.renewed else entry.kind
 
 
 def _figures(entry: ModelEntry) -> str:

@@ -18,7 +18,7 @@ from pipeline.perks import SLOTS
 from pipeline.policy import Policy, PolicyError, parse
 from pipeline.policy.needs import unmet
 from pipeline.risk.document import Fitted, Span, read
-from pipeline.sums import PERKS, merge
+from pipeline.sums import PERKS, Sum, merge
 from pipeline.sums.base import Dims, decode_key
 from schemas.codec import decode_lease, decode_quantiles, encode_json, rfc3339
 from schemas.control import Adopt, Lease
@@ -35,6 +35,7 @@ E = TypeVar("E", bound=msgspec.Struct)
 class ModelEntry(msgspec.Struct):
     """Body of a registry entry `models/...`: which model ("": the use of one ended), when (RFC 3339) and by whom; its
     kind, horizon (ms), and, of a fitted one, its held-out AUC and ECE, the snapshots that it learned from, its data.
+    `renewed`: the model whose calibration was renewed; the ECE is then of the scores that tell of it.
     """
 
     model: str
@@ -46,6 +47,7 @@ class ModelEntry(msgspec.Struct):
     ece: float | None = None
     trained: Span | None = None
     data: str = ""
+    renewed: str = ""
 
 
 class LeaseEntry(msgspec.Struct):
@@ -80,6 +82,8 @@ def describe(body: bytes) -> ModelEntry:
     if isinstance(found, Fitted):
         entry.auc, entry.ece = found.held_out.auc.value, found.held_out.ece.value
         entry.trained, entry.data = found.trained, found.data
+        if found.renewed is not None:
+            entry.ece, entry.renewed = found.renewed.ece_after, found.renewed.of
     return entry
 
 
@@ -156,22 +160,22 @@ def unmet_by(policy: Policy, registry: Mapping[str, bytes]) -> list[str]:
     return list(unmet(policy, model=has_model(registry), leased=leased, quantiles=known))
 
 
-async def read_spent(settings: Settings) -> dict[tuple[str, Dims], list[int]]:
-    """The cells of the sum `perks`, over all partitions, as committed. Raises Refusal."""
+async def read_sum(settings: Settings, aggregate: Sum) -> dict[tuple[str, Dims], list[int]]:
+    """The cells of a sum, over all partitions, as committed. Raises Refusal."""
     name = settings.topic(STATE.name)
     partials: list[dict[tuple[str, Dims], list[int]]] = []
     async with open_logs(client_options(settings)) as logs:
         for number, start in sorted((await logs.starts(name)).items()):
             rows: dict[bytes, bytes] = {}
             await logs.read_table(name, rows, {number: start})
-            wanted = f"s{PERKS.name}\x1f".encode()
+            wanted = f"s{aggregate.name}\x1f".encode()
             partials.append({decode_key(k[1:]): _decode_cell(v) for k, v in rows.items() if k.startswith(wanted)})
     return merge(partials)
 
 
 async def plan_lease(settings: Settings) -> dict[str, Grant]:
     """Perk -> what would be leased now. Raises Refusal."""
-    return draft_lease(await read_registry(settings), await read_spent(settings))[0]
+    return draft_lease(await read_registry(settings), await read_sum(settings, PERKS))[0]
 
 
 async def publish_lease(settings: Settings) -> dict[str, Grant]:
@@ -180,7 +184,7 @@ async def publish_lease(settings: Settings) -> dict[str, Grant]:
     Raises:
         Refusal: as `plan_lease` and `agents.kafka.publish.publish`.
     """
-    spent = await read_spent(settings)
+    spent = await read_sum(settings, PERKS)
     planned: dict[str, Grant] = {}
 
     async def draft() -> Draft:

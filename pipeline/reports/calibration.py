@@ -71,9 +71,9 @@ def over(cells: Iterable[tuple[tuple[str | int, ...], list[int]]]) -> int:
     return max((int(dims[0]) for dims, cell in cells if cell[SILENT]), default=0)
 
 
-def ripe(days: Iterable[tuple[int, Bands]], end: int) -> list[Bands]:
+def ripe(days: Iterable[tuple[int, Bands]], end: int) -> list[tuple[int, Bands]]:
     """Those before `end` (of `over`) of which nothing waits, in a partition that is behind."""
-    return [bands for day, bands in days if day < end and not waiting(bands)]
+    return [(day, bands) for day, bands in days if day < end and not waiting(bands)]
 
 
 def waiting(bands: Bands) -> int:
@@ -81,10 +81,10 @@ def waiting(bands: Bands) -> int:
     return sum(cell[TOLD] - cell[SILENT] - cell[CAME] - cell[LOST] for cell in bands.values())
 
 
-def together(days: Iterable[Bands]) -> Bands:
+def together(days: Iterable[tuple[int, Bands]]) -> Bands:
     """Bands added up over days."""
     whole: Bands = {}
-    for bands in days:
+    for _, bands in days:
         for band, values in bands.items():
             whole[band] = added(whole.get(band), values)
     return whole
@@ -138,7 +138,7 @@ def _make(cells: Cells, span: Span) -> Table:
     rows: list[tuple[Value, ...]] = []
     end = over(cells_of(cells, SUM, Span()))
     for model, days in by_model(cells_of(cells, SUM, span)):
-        whole = together(bands for _, bands in days)
+        whole = together(days)
         known = ripe(days, end)
         found = fit(together(known))
         resolved = found or Fit(0, 0.0, 0.0, 0.0, 0.0, None)

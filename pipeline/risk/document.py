@@ -65,9 +65,26 @@ class Events(msgspec.Struct, frozen=True):
         return self.rejected / self.read if self.read else 0.0
 
 
-class Fitted(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="fitted/1"):
+class Renewal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where a renewed calibration is from: what became of the `scores` that the model `of` (hash) told and whose
+    horizon ended on days since 1970 `since` to `until`. The errors (ECE within bands of five percent) are of the later
+    half of them, the second one by a calibration that was renewed on the earlier half.
+    """
+
+    of: str
+    since: int
+    until: int
+    scores: int
+    ece_before: float
+    ece_after: float
+
+
+class Fitted(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, tag_field="kind", tag="fitted/1"
+):
     """A model and the history that it was fitted on, all of it. `held_out`: the figures of the same recipe fitted on
-    what had matured before the snapshots `tested` began. `data`: sha256 (hex) of the events.
+    what had matured before the snapshots `tested` began. `data`: sha256 (hex) of the events. `renewed`: the model has
+    another calibration than the fit's.
     """
 
     model: AnyModel
@@ -75,6 +92,7 @@ class Fitted(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field=
     trained: Span
     tested: Span
     held_out: Judgement
+    renewed: Renewal | None = None
 
     def to_json(self) -> bytes:
         """The document, for a file and for the registry's `model/<sha256 of it>`; equal ones give equal bytes."""

@@ -104,6 +104,21 @@ def platt(scores: Floats, labels: NDArray[Any], users: int) -> Calibration:
     return Calibration((0.0, 1.0), (base, base + slope))
 
 
+def platt_of(logits: Sequence[float], silent: Sequence[int], came: Sequence[int]) -> tuple[float, float]:
+    """Base and slope of the likeliest line by counts of those who were silent and who came, at each of some log-odds;
+    every one is an observation, against the prior of `platt`.
+    """
+    x, silences, returns = (np.array(each, dtype=float) for each in (logits, silent, came))
+
+    def loss(line: Floats) -> float:
+        z = line[0] * x + line[1]
+        change = float((line[0] - 1) ** 2 + line[1] ** 2)
+        return float(silences @ np.logaddexp(0, -z) + returns @ np.logaddexp(0, z)) + change / (2 * _DEVIATION**2)
+
+    slope, base = map(float, minimize(loss, (1.0, 0.0), method="L-BFGS-B", bounds=((0, None), (None, None))).x)
+    return base, slope
+
+
 def _logistic(x: Floats, y: NDArray[Any], weight: Floats, prior: float) -> tuple[float, Floats]:
     """Intercept and weights. `prior`: the variance of the weights' normal prior."""
     with threadpool_limits(1):  # several would sum in any order, and take longer on problems so small

@@ -9,7 +9,7 @@ import pytest
 from agents.exits import Exit, Refusal
 from agents.kafka.adopt import publish_lease
 from agents.local import LocalKafka
-from pipeline.risk import Recency
+from pipeline.risk import Recency, from_json
 from pipeline.units import DAY
 from schemas.control import Domain
 from tests.integration.test_cli import Rekindle, event, tick
@@ -128,3 +128,40 @@ async def test_two_who_lease_at_once_lease_once(rekindle: Rekindle) -> None:
     await publish_lease(rekindle.settings)
     [row] = (await asyncio.to_thread(rekindle.json, "report", "perks"))["rows"]
     assert row[3] == 256_000
+
+
+def test_a_model_that_foretells_too_much_is_recalibrated_by_its_own_scores(rekindle: Rekindle, tmp_path: Path) -> None:
+    """1,600 users fall silent over four days; .89 are foretold to stay so, and two of three do."""
+    first, renewed = tmp_path / "first.json", tmp_path / "made" / "renewed.json"
+    first.write_bytes(MODEL.to_json())
+    assert "nothing to recalibrate" in rekindle("model", "recalibrate", "--out", renewed, code=Exit.USAGE).stderr
+    rekindle("model", "publish", first)
+
+    def happen(*events: dict[str, object]) -> None:
+        path = tmp_path / "events.jsonl"
+        path.write_text("\n".join(map(json.dumps, events)))
+        rekindle("send", path)
+
+    with rekindle.worker():
+        for day in range(4):
+            rekindle.say(tick(day))
+            happen(*(event(f"user-{day}-{n}", day + n / 100_000) for n in range(400)))
+        few = rekindle("model", "recalibrate", "--out", renewed, code=Exit.USAGE).stderr
+        assert "nothing was written: 0 scores of days that are over are known, at least 1,000 are needed" in few
+        for day in range(4):
+            rekindle.say(tick(day + 8))
+            happen(*(event(f"user-{day}-{n}", day + 8 + n / 100_000) for n in range(0, 400, 3)))
+        rekindle.say(tick(13), tick(15))
+        assert rekindle.agrees()["ok"]
+        found = rekindle.json("model", "recalibrate", "--out", renewed)
+        assert (found["written"], found["verdict"]) == (True, "foretells_too_much")
+        assert found["ece_before"] > 0.15
+        assert found["ece_after"] < 0.05
+        assert found["scores"] == 1_200  # of the last of the four days it is not known yet that it is over
+        said = rekindle("model", "recalibrate", "--out", renewed).stdout
+        assert f"decide by it: rekindle model publish {renewed}" in said
+        assert rekindle.json("model", "publish", renewed)["model"] == found["hash"]
+        rekindle.say(tick(16))
+        assert rekindle.agrees()["ok"]
+    features = (2.0,)
+    assert from_json(renewed.read_bytes()).predict(features) < MODEL.predict(features)
