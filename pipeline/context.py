@@ -1,7 +1,7 @@
 """What a step is given and what it gives back: a partition's knowledge, a due deadline, a transition."""
 
 from collections.abc import Mapping
-from typing import Final, Literal
+from typing import Final, Literal, final
 
 import msgspec
 
@@ -65,6 +65,7 @@ class Transition(msgspec.Struct, gc=False):
     deadlines: "list[Due] | None" = None
 
 
+@final
 class Due(msgspec.Struct, frozen=True, gc=False):
     """A rule's message and when it is to be decided: `at` in effective time (ms), by `order` among equals.
 

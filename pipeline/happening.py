@@ -1,6 +1,6 @@
 """What a user's step is about: something that happened to them, or that time has passed."""
 
-from typing import NamedTuple
+from typing import NamedTuple, final
 
 import msgspec
 
@@ -45,7 +45,8 @@ class Happening(msgspec.Struct, gc=False):
     settled: int = 0
 
 
-class Deadline(NamedTuple):
+@final
+class Deadline(msgspec.Struct, frozen=True, gc=False):
     """Time has passed: everything of `user` that is due before `until` (ms)."""
 
     user: str

@@ -259,7 +259,7 @@ class Partition:
                 return None
             time = item.time = position.tick if position.domain == "played" and position.tick else record.timestamp
             item.active = False
-        state = self._state(key)
+        state = self._hot.get(key) or self._state(key)
         if state is None:
             if partition_of(key, self.count) != self.number:
                 why = f"murmur2 puts this key on another partition than {self.number}"

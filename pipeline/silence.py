@@ -54,7 +54,8 @@ def settle(
     stages = context.policy.lifecycle
     due: list[tuple[int, int, int, int | Due]] = []
     stale = revealed_by == "clock" and state.epoch != context.epoch
-    if segments.concern(state, context) and (stale or segments.as_of(state) + 1 < effective):
+    grouped = context.policy.grouped or state.groups is not None
+    if grouped and segments.concern(state, context) and (stale or segments.as_of(state) + 1 < effective):
         effects.look = look = segments.catch_up(user, state, effective, context, effects)
         state.epoch = context.epoch
         if look < effective:
@@ -65,7 +66,7 @@ def settle(
         due.append((start + stages.dormant, -2, 0, DORMANT))
     floor = max(state.decided, context.adopted)
     effects.deadlines = own = rule_deadlines(state, context)
-    due.extend((d.at, d.order, 0, d) for d in _open(user, state, own, context) if floor <= d.at < effective)
+    due.extend([(d.at, d.order, 0, d) for d in _open(user, state, own, context) if floor <= d.at < effective])
     if recall is not None and recall.pending:
         still = waiting(state, context)
         known = {(d.rule.id, d.step) for d in still}
@@ -73,7 +74,7 @@ def settle(
         due.extend((d.at, d.order, d.step, d) for d in still if d.at < effective)
     due.sort(key=_order)
     for at, _, _, what in due:  # a look adds to what is due after it
-        if isinstance(what, Due):
+        if type(what) is Due:
             decide(user, state, what, context, effects, revealed_by=revealed_by)
         elif what == _LOOK[-1]:
             entered = segments.refresh(user, state, at, context, effects)

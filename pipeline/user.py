@@ -23,7 +23,7 @@ from pipeline.units import DAY, HOUR
 def step(state: UserState, item: Happening | Deadline, context: Context) -> Transition:
     """Advance one user by one item. `state` is changed in place and returned with its next wake-up set."""
     effects = Transition(state)
-    if isinstance(item, Deadline):
+    if type(item) is Deadline:
         if settle(state, item.user, item.until, context, effects, revealed_by="clock"):
             effects.state = None
         else:
