@@ -34,7 +34,9 @@ def caps(contacts: list[Contact], moment: int, channel: str, policy: Policy) -> 
 
 
 def _both(contacts: list[Contact], moment: int, limits: Caps, day: Reason, week: Reason) -> list[Cap]:
-    found = []
+    found: list[Cap] = []
+    if limits.per_day is None and limits.per_week is None:
+        return found
     for reason, limit, span in ((day, limits.per_day, DAY), (week, limits.per_week, WEEK)):
         if limit is not None:
             times = [contact.at for contact in contacts if contact.at > moment - span]

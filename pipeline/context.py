@@ -13,9 +13,8 @@ from pipeline.sums import Fact
 from schemas.decision import Decision, Reason
 from schemas.outcome import Outcome
 from schemas.segment import SegmentChange
-from schemas.trigger import Trigger
 
-Message = Trigger | Decision | Outcome | SegmentChange
+Message = Decision | Outcome | SegmentChange
 RevealedBy = Literal["clock", "event"]
 EVERY_RULE: Final = "*"
 

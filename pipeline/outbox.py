@@ -1,6 +1,8 @@
 """What a partition has to say: messages encoded for their topics, dead letters with their reasons."""
 
-from typing import Final
+from typing import Any, Final
+
+import msgspec
 
 from pipeline.admission import Rejection
 from pipeline.context import Message
@@ -17,11 +19,13 @@ from schemas.topics import COMPLETE_WITHIN
 from schemas.trigger import Trigger
 
 _TOPICS: Final[dict[type[Message], str]] = {
-    Trigger: "triggers",
     Decision: "decisions",
     Outcome: "outcomes",
     SegmentChange: "segments",
 }
+_DATA: Final = b'"data":'
+_OWN: Final = b',"trigger_id":'
+"""The first of what a decision says and its trigger doesn't."""
 
 
 class Outbox:
@@ -37,15 +41,20 @@ class Outbox:
         self._outputs: dict[str, list[Output]] = {}
 
     def add(self, key: bytes, message: Message, record: Record) -> None:
-        """A message that `record` revealed."""
-        topic = _TOPICS[type(message)]
+        """A message that `record` revealed; with a decision to send goes its trigger."""
         if record is not self._record:
             self._record = record
             self._headers = [
                 ("rekindle-partition", b"%d" % self._partition),
                 ("rekindle-offset", b"%d" % record.offset),
             ]
-        self._outputs.setdefault(topic, []).append(Output(key, encode_json(message), self._headers))
+        value = encode_json(message)
+        if type(message) is Decision and message.data.decision == "send":
+            self._put("triggers", Output(key, _trigger(message, value), self._headers))
+        self._put(_TOPICS[type(message)], Output(key, value, self._headers))
+
+    def _put(self, topic: str, output: Output) -> None:
+        self._outputs.setdefault(topic, []).append(output)
 
     def erasure(self, marked: Marked, asked: int) -> None:
         """The certificate that a user was erased who asked for it at `asked` (ms)."""
@@ -60,7 +69,7 @@ class Outbox:
         )
         erasure = Erasure(id=f"{name}.{mark.offset}", subject=name, time=rfc3339(asked), partitionkey=name, data=data)
         headers = [("rekindle-partition", b"%d" % self._partition), ("rekindle-offset", b"%d" % mark.offset)]
-        self._outputs.setdefault("erasures", []).append(Output(name.encode(), encode_json(erasure), headers))
+        self._put("erasures", Output(name.encode(), encode_json(erasure), headers))
 
     def dead_letter(self, record: Record, why: Rejection, core: int, marked: Marked | None = None) -> None:
         """`record` as a dead letter. `core`: the version that the log asks for, whatever this release knows beyond.
@@ -79,9 +88,19 @@ class Outbox:
             time=str(record.timestamp),
             sha256=digest,
         )
-        self._outputs.setdefault("deadletters", []).append(Output(key, value, headers.encode()))
+        self._put("deadletters", Output(key, value, headers.encode()))
 
     def take(self) -> dict[str, list[Output]]:
         """Hand over and begin anew."""
         taken, self._outputs = self._outputs, {}
         return taken
+
+
+def _trigger(decision: Decision, text: bytes) -> bytes:
+    """The trigger of a decision whose JSON is `text`: what both say, most of it, is encoded once. Inside a string of
+    JSON no quotation mark is bare, so that the names are found where they are keys.
+    """
+    shared = text[text.index(_DATA) + len(_DATA) : text.rindex(_OWN)] + b"}"
+    identity, user = decision.data.trigger_id, decision.subject
+    data: Any = msgspec.Raw(shared)
+    return encode_json(Trigger(id=identity, subject=user, time=decision.time, partitionkey=user, data=data))

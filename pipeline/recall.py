@@ -28,7 +28,7 @@ from pipeline.sums.perks import OFFERS, SPENT
 from pipeline.units import DAY, HOUR
 from schemas.codec import rfc3339
 from schemas.decision import Decision, DecisionData, Reason, Verdict
-from schemas.trigger import Content, Episode, Evidence, Experiment, Goal, Perk, RecallData, Risk, Trigger
+from schemas.trigger import Content, Episode, Evidence, Experiment, Goal, Perk, Risk
 
 _CLOSED_FORM = "mbg"
 """Model version of a risk by the policy's own parameters."""
@@ -231,7 +231,7 @@ def risk_of(state: UserState, at: int, horizon: int, context: Context) -> Risk:
 
 
 def _say(case: Case, ruling: Ruling, verdict: Verdict, experiment: Experiment | None) -> None:
-    """The decision, and the trigger if there is something to send."""
+    """The decision. One to send is all that its trigger says (`pipeline.outbox`)."""
     user, state, due, context, effects = case.user, case.state, case.due, case.context, case.effects
     rule, profile, activity = due.rule, state.profile, state.activity
     moment, deadline, step, identity = case.moment, case.deadline, case.step, case.identity
@@ -245,7 +245,8 @@ def _say(case: Case, ruling: Ruling, verdict: Verdict, experiment: Experiment | 
     if due.step and state.recall is not None and state.recall.window_end:
         window_end = state.recall.window_end
     content = rule.content
-    shared = (  # by place, as `RecallData` lists them: by name they would cost ten times as much
+    eligible = rfc3339(ruling.until) if ruling.until else None
+    data = DecisionData(  # by place what `RecallData` lists: by name it would cost ten times as much
         rule.id,
         rule.version,
         due.step,
@@ -265,13 +266,12 @@ def _say(case: Case, ruling: Ruling, verdict: Verdict, experiment: Experiment | 
         state.groups.tier or None if state.groups else None,
         None if content is None else Content(content.feature_id, shown(state.orders, content.items)),
         None if step.perk is None else Perk(step.perk, context.policy.perks[step.perk].cost),
+        trigger_id=identity,
+        decision=verdict,
+        reasons=reasons,
+        next_eligible_at=eligible,
     )
     time = entered if moment == deadline else rfc3339(moment)
-    if verdict == "send":
-        trigger = Trigger(id=identity, subject=user, time=time, partitionkey=user, data=RecallData(*shared))
-        effects.outputs.append(trigger)
-    eligible = rfc3339(ruling.until) if ruling.until else None
-    data = DecisionData(*shared, trigger_id=identity, decision=verdict, reasons=reasons, next_eligible_at=eligible)
     effects.outputs.append(
         Decision(id=f"{identity}.{rule.version}.{verdict}", subject=user, time=time, partitionkey=user, data=data)
     )

@@ -27,7 +27,7 @@ def by_segment(state: UserState, entered: list[str], at: int, context: Context) 
     """The rules that fall due at `at` (effective ms) since these segments were entered."""
     found = []
     for order, rule in enumerate(context.policy.rules):
-        if isinstance(rule.when, InSegment) and rule.when.segment in entered:
+        if type(rule.when) is InSegment and rule.when.segment in entered:
             found.append(episode_rule(rule, order, at, at + context.dark * HOUR, state))
     return [due for due in found if not begun(state.recall, due)]
 
@@ -103,7 +103,8 @@ def _order(found: tuple[int, int, int, int | Due]) -> tuple[int, int, int]:
 
 def _open(user: str, state: UserState, own: list[Due], context: Context) -> list[Due]:
     """Of the rules' deadlines those that can still come, in the backlog where there is one."""
-    if state.recall is None and not context.policy.spreads:
+    recall, policy = state.recall, context.policy
+    if not policy.spreads and (recall is None or not (recall.pending or policy.reminders)):  # nothing has begun
         return own
     return [spread_out(user, state, due, context) for due in own if not begun(state.recall, due)]
 
@@ -144,7 +145,8 @@ def next_wake(user: str, state: UserState, context: Context, found: Transition |
     if recall is not None:
         if recall.window_end:
             times.append(recall.window_end - shift)
-        times.extend([due.at for due in waiting(state, context)])
+        if recall.pending:
+            times.extend([due.at for due in waiting(state, context)])
     if state.check is not None:
         times.append(scores.matures_at(state.check))
     if state.activity.days:

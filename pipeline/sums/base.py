@@ -30,21 +30,23 @@ class Cells:
 
     def __init__(self) -> None:
         self.values: dict[tuple[str, Dims], list[int]] = {}
-        self._touched: set[tuple[str, Dims]] = set()
+        self._touched: dict[tuple[str, Dims], list[int]] = {}
 
     def add(self, facts: Iterable[Fact]) -> None:
         """Add facts."""
         for aggregate, dims, field, delta in facts:
             key = (aggregate.name, dims)
-            cell = self.values.get(key)
+            cell = self._touched.get(key)
             if cell is None:
-                cell = self.values[key] = [0] * len(aggregate.fields)
+                cell = self.values.get(key)
+                if cell is None:
+                    cell = self.values[key] = [0] * len(aggregate.fields)
+                self._touched[key] = cell
             cell[field] += delta
-            self._touched.add(key)
 
     def take(self) -> list[tuple[bytes, bytes]]:
         """The touched cells as (key, absolute value), sorted."""
-        taken = sorted((encode_key(*key), _encode(self.values[key])) for key in self._touched)
+        taken = sorted((encode_key(*key), _encode(cell)) for key, cell in self._touched.items())
         self._touched.clear()
         return taken
 
