@@ -72,10 +72,13 @@ def _download(artifact: Artifact, attempts: int = 3) -> Path:
     except (requests.RequestException, RuntimeError) as error:  # jgo raises RuntimeError for a 404 and for a torn file
         if attempts > 1:
             return _download(artifact, attempts - 1)
+        reason, mend = _reason(error), "connect and try again"
+        if "CERTIFICATE_VERIFY_FAILED" in reason:  # a proxy looks into TLS
+            mend = "name the file of your network's certificate authorities in REQUESTS_CA_BUNDLE"
         raise Refusal(
             Exit.NO_BROKER,
-            f"could not fetch {artifact.filename} from Maven Central ({_reason(error)}). The local Kafka "
-            "needs the network once: connect and try again, or name a Kafka of yours in REKINDLE_BROKERS",
+            f"could not fetch {artifact.filename} from Maven Central ({reason}). The local "
+            f"Kafka needs the network once: {mend}, or name a Kafka of yours in REKINDLE_BROKERS",
         ) from error
 
 

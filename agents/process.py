@@ -1,9 +1,11 @@
 """Child processes that never outlive their parent, whichever way it ends."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -129,3 +131,12 @@ def free_port(preferred: int = 0) -> int:
         if port_is_free(port):
             return port
     raise OSError(f"no free port on 127.0.0.1 between {_PORTS.start} and {_PORTS.stop}")
+
+
+def program() -> str:
+    """How `rekindle` is typed here: by its name if that finds this one, else by its path."""
+    ours = Path(sys.executable).parent / "rekindle"
+    if shutil.which("rekindle") == str(ours):
+        return "rekindle"
+    here = Path.cwd()
+    return str(ours.relative_to(here) if ours.is_relative_to(here) else ours)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from agents.kafka.connection import client_options
 from agents.kafka.publish import history, publish_policy, read_registry
 from agents.local import LocalKafka, home
 from agents.local_redis import WITHOUT, LocalRedis, find_server
-from agents.process import end, follow_parent, free_port, spawn_bound
+from agents.process import end, follow_parent, free_port, program, spawn_bound
 from agents.settings import Settings, load_settings
 from pipeline.policy import parse
 from schemas.topics import DEMO_PARTITIONS
@@ -223,7 +224,7 @@ class Stack:
         self._say("")
         self._say("in another terminal:")
         prefix = "" if settings.topic_prefix == "rekindle." else f" --prefix {settings.topic_prefix}"
-        command = f"rekindle --brokers {settings.brokers}{prefix}"
+        command = f"{shlex.quote(program())} --brokers {settings.brokers}{prefix}"
         self._say(f"  {command} send examples/events.jsonl --backfill")
         self._say(f"  {command} tail decisions -f")
         if redis_url is not None:

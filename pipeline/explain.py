@@ -137,7 +137,7 @@ def explain(
         as_of=rfc3339(moment),
         clock=rfc3339(context.clock) if context.clock else None,
         lifecycle=STAGES[state.stage],
-        silent_days=None if silent is None else round(silent, 3),
+        silent_days=None if silent is None else max(0.0, round(silent, 3)),  # a clock may be ahead of ours
         risk=_risk(state, context, moment, language),
         next=_next(user, state, context, changes),
         changes=changes,

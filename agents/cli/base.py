@@ -11,6 +11,7 @@ from typing import IO, Any, NamedTuple, TypeVar, get_args
 
 import click
 import msgspec
+from click.exceptions import NoArgsIsHelpError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
@@ -41,8 +42,35 @@ class Failure(click.ClickException):
         click.echo(f"rekindle: {self.message}", file=file or sys.stderr)
 
 
+class Misuse(click.UsageError):
+    """A usage error, said as every other refusal is: in one line, with where to look."""
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """One line."""
+        said = " ".join(self.format_message().split()).rstrip(".")
+        see = f"; see `{self.ctx.command_path} --help`" if self.ctx else ""
+        click.echo(f"rekindle: {said[:1].lower()}{said[1:]}{see}", file=file or sys.stderr)
+
+
+@contextmanager
+def _in_a_line() -> Iterator[None]:
+    """Usage errors of click become ours; a group without a command still shows its help."""
+    try:
+        yield
+    except (Misuse, NoArgsIsHelpError):
+        raise
+    except click.UsageError as error:
+        misuse = Misuse(error.format_message(), error.ctx)
+        raise misuse from error
+
+
 class Group(click.Group):
     """A group whose errors help: the nearest name of an unknown command, a refusal as a line and its code."""
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        """Read the options before the command."""
+        with _in_a_line():
+            return super().make_context(*args, **extra)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -58,7 +86,8 @@ class Group(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
         try:
-            return super().invoke(ctx)
+            with _in_a_line():
+                return super().invoke(ctx)
         except Refusal as refusal:
             raise Failure(refusal.code, refusal.line) from refusal
         except BrokenPipeError:  # `rekindle tail ... | head`: nobody listens any more

@@ -32,14 +32,17 @@ _WHY_NONE: Final = {
 
 
 @click.command()
-@click.argument("topic", type=click.Choice([topic.name for topic in OUTPUTS]))
+@click.argument("topic", metavar="TOPIC", type=click.Choice([topic.name for topic in OUTPUTS]))
 @click.option("-n", "last", type=click.IntRange(0), default=10, show_default=True, help="So many of the last records.")
 @click.option("-f", "--follow", is_flag=True, help="Then go on with those that come, until Ctrl-C.")
 @language
 @as_json
 @click.pass_context
 def tail(ctx: click.Context, *, topic: str, last: int, follow: bool, lang: Language | None, as_json: bool) -> None:
-    """Show committed records of TOPIC, one line each with its reason, in the order in which they were appended."""
+    """Show committed records of TOPIC, one line each with its reason, in the order in which they were appended.
+
+    TOPIC is triggers, decisions, outcomes, segments, deadletters or erasures.
+    """
     settings = settings_of(ctx, lang=lang)
 
     async def show() -> None:

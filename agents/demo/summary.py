@@ -2,12 +2,9 @@
 
 import os
 import shlex
-import shutil
-import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -18,6 +15,7 @@ from agents.demo.history import BROKEN, CUSTOMERS, PURCHASES, REPEATED
 from agents.demo.view import COLORS, bar
 from agents.evidence import Evidence
 from agents.oracle import Findings
+from agents.process import program
 from agents.settings import Settings
 from pipeline.position import Counts
 from pipeline.reports import Span
@@ -260,7 +258,7 @@ class Reader:
 def what_next(reader: Reader, metrics: Sequence[str | None]) -> RenderableType:
     """Commands that work while the demo is up, as they have to be typed in another terminal."""
     exports = reader.exports
-    rekindle = shlex.quote(_program())
+    rekindle = shlex.quote(program())
     rows = (
         *reader.questions(rekindle),
         (f"{rekindle} tail triggers", "what was to be sent, each with its reason"),
@@ -280,12 +278,3 @@ def what_next(reader: Reader, metrics: Sequence[str | None]) -> RenderableType:
     head = Text("\nTry next, in another terminal", style="bold")
     told = [Text(f"export {' '.join(exports)}", overflow="fold")] if exports else []
     return Group(head, *told, grid, Text("\nCtrl-C ends the demo.", style="bold"))
-
-
-def _program() -> str:
-    """The command as it can be typed here."""
-    ours = Path(sys.executable).parent / "rekindle"
-    if shutil.which("rekindle") == str(ours):
-        return "rekindle"
-    here = Path.cwd()
-    return str(ours.relative_to(here) if ours.is_relative_to(here) else ours)

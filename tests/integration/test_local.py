@@ -1,9 +1,12 @@
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import textwrap
+import threading
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -123,6 +126,30 @@ def test_jars_without_a_network_are_one_readable_line(tmp_path: Path, monkeypatc
     with pytest.raises(Refusal, match=r"could not fetch .*\.jar from Maven Central .*REKINDLE_BROKERS"):
         kafka_jars(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_certificate_that_is_not_trusted_names_where_to_say_which_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy that ends TLS itself: the one thing that a newcomer in a company's network meets."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(ROOT / "tests" / "samples" / "proxy.pem")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=_intercept, args=(server, context), daemon=True).start()
+        for name in ("HTTPS_PROXY", "https_proxy"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{server.getsockname()[1]}")
+        with pytest.raises(Refusal, match=r"CERTIFICATE_VERIFY_FAILED.*REQUESTS_CA_BUNDLE"):
+            kafka_jars(tmp_path)
+
+
+def _intercept(server: socket.socket, context: ssl.SSLContext) -> None:
+    with suppress(OSError):  # until it is closed
+        while True:
+            client, _ = server.accept()
+            with client, suppress(OSError):
+                client.recv(4096)
+                client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+                context.wrap_socket(client, server_side=True).close()
 
 
 def test_everything_lies_in_one_folder(data: Path, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 import json
 import os
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -90,6 +92,8 @@ def test_it_works_comes_back_with_its_data_and_leaves_nothing(folder: Path, stac
     stacks.append(up := Up(folder))
     up.until("Ctrl-C ends all of it")
     assert "dormant-30d (shadow), fading (shadow)" in up.said()
+    typed = next(shlex.split(line)[0] for line in up.said().splitlines() if "send examples/events.jsonl" in line)
+    assert shutil.which(typed) or shutil.which(ROOT / typed), typed
     seen = (datetime.now(UTC) - timedelta(minutes=5)).isoformat()
     event = {"messageId": "m1", "type": "track", "event": "Visit", "userId": "ann", "timestamp": seen}
     up.rekindle("send", "-", text=json.dumps(event))

@@ -136,7 +136,7 @@ def test_a_rule_by_a_churn_model_needs_the_model(tmp_path: Path) -> None:
     [
         (("--sweep", "silence_days"), Exit.USAGE, "expected a field and its values"),
         (("--sweep", "silence_days=x"), Exit.USAGE, "expected a number of days"),
-        (("--horizon", "0"), Exit.USAGE, "Invalid value for '--horizon'"),
+        (("--horizon", "0"), Exit.USAGE, "invalid value for '--horizon'"),
     ],
 )
 def test_errors_say_what_to_do(tmp_path: Path, arguments: tuple[str, ...], code: Exit, says: str) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import gzip
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -151,3 +152,28 @@ def test_each_output_is_one_line_with_its_reason() -> None:
     buying = POLICY.replace("{within: 7d}", "{event: Order Completed, within: 7d}")
     outputs = fold(history(event(at(0)), ticks(at(0), at(32)), order(at(32)), policy=buying), buying).outputs
     assert line("outcomes").endswith("recalled after 2.0 days, worth 25.00 USD")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--borkers", "x"], "rekindle: no such option: --borkers"),
+        (["tial"], "rekindle: no command 'tial'; did you mean 'tail'?; see `"),
+        (["tail"], "rekindle: missing argument 'TOPIC'"),
+        (["tail", "trigers"], "rekindle: invalid value for 'TOPIC'"),
+        (["policy", "publish", "--life"], "rekindle: no such option: --life"),
+        (["policy", "publish", "nowhere.yaml"], "rekindle: invalid value for 'FILE'"),
+    ],
+)
+def test_what_is_typed_wrong_is_said_in_one_line_as_every_refusal(words: list[str], said: str) -> None:
+    told = CliRunner().invoke(main, words)
+    assert told.exit_code == Exit.USAGE
+    assert told.stderr.startswith(said)
+    assert " --help`" in told.stderr
+    assert len(told.output.splitlines()) == 1
+
+
+def test_help_breaks_no_word_and_a_group_alone_shows_its_help() -> None:
+    told = CliRunner().invoke(main, ["tail", "-h"])
+    assert re.search(r"TOPIC is triggers, decisions, outcomes, segments,\s+deadletters or erasures", told.stdout)
+    assert "Commands:" in CliRunner().invoke(main, ["policy"]).output

@@ -66,6 +66,10 @@ def test_a_user_who_was_here_is_told_when_the_rule_falls_due() -> None:
     assert (found.next.what, found.next.at) == ("at_risk", "2024-01-15T00:00:00.000Z")
 
 
+def test_whoever_was_here_a_moment_ahead_of_the_clock_is_not_silent() -> None:
+    assert outlook(event(at(0, 1)), as_of=at(0)).silent_days == 0
+
+
 def test_as_of_moves_the_risk_and_the_gates_but_not_the_deadline() -> None:
     early, late = (outlook(event(at(0)), ticks(at(1), at(2)), as_of=at(day)) for day in (2, 60))
     assert early.risk is not None
