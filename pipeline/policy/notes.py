@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 
-from pipeline.policy.compiled import DEFAULT, PAliveBelow, Policy
+from pipeline.policy.compiled import DEFAULT, InSegment, PAliveBelow, Policy
+from pipeline.policy.entering import by_activity
 
 
 def notes(policy: Policy, *, model: bool = False) -> Iterator[str]:
     """A sentence for each. `model`: a churn model is in use, which tells the risk then."""
     yield from _foreign(policy, model=model)
+    yield from _hasty(policy)
 
 
 def _foreign(policy: Policy, *, model: bool) -> Iterator[str]:
@@ -32,3 +34,16 @@ def _foreign(policy: Policy, *, model: bool) -> Iterator[str]:
 def _same_orders(policy: Policy) -> bool:
     found, default = policy.value, DEFAULT.value
     return (found.p, found.q, found.gamma) == (default.p, default.q, default.gamma)
+
+
+def _hasty(policy: Policy) -> Iterator[str]:
+    """Rules that are to recall, and are due for who was here just now."""
+    segments = {segment.id: segment for segment in policy.segments}
+    for rule in policy.rules:
+        when = rule.when
+        if rule.kind == "recall" and isinstance(when, InSegment) and by_activity(segments[when.segment], policy.tiers):
+            yield (
+                f"rule {rule.id} (kind recall) is due on entering {when.segment}, which an activity can bring about: "
+                "then it sends right after that, and takes the silence that has only begun. Add `silence_days` to "
+                f"{when.segment}, such as {{at_least: 14}}; if it is meant so, set `kind: grow`"
+            )
