@@ -355,6 +355,7 @@ def rekindle_inputs(rekindle: Rekindle) -> list[tuple[int, int]]:
     return [(n, r.offset) for n, records in evidence.inputs.items() for r in records if r.key != CONTROL_KEY]
 
 
+@pytest.mark.no_oracle("it does the damage")
 def test_verify_finds_what_was_never_written_and_says_who_is_behind(rekindle: Rekindle) -> None:
     now = datetime.now(UTC).isoformat()
     rekindle("send", "-", text="\n".join(json.dumps(event(f"user-{n}", 0, timestamp=now)) for n in range(50)))

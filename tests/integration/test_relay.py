@@ -89,6 +89,9 @@ def receiving(answer: Answer, port: int = 0) -> Iterator[Receiver]:
         receiver.close()
 
 
+pytestmark = pytest.mark.no_oracle("its triggers come from no log")
+
+
 @pytest.fixture
 def shop(kafka: LocalKafka, prefix: str, tmp_path: Path) -> Deployment:
     """A deployment of 4 partitions."""

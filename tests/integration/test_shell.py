@@ -26,6 +26,8 @@ from tests.waiting import BROKER_SETTINGS, SESSION, SOON
 
 EXACTLY_ONCE = Differences()
 
+pytestmark = pytest.mark.no_oracle("the core counts, and `ShellLog.differences` is its oracle")
+
 
 @pytest.fixture
 def log(kafka: LocalKafka, prefix: str) -> ShellLog:

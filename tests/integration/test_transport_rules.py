@@ -100,6 +100,9 @@ class Deployment:
         return producer
 
 
+pytestmark = pytest.mark.no_oracle("the core counts, and `ShellLog.differences` is its oracle")
+
+
 @pytest.fixture
 def deployment(kafka: LocalKafka, prefix: str) -> Deployment:
     return Deployment(kafka.bootstrap, prefix)

@@ -115,6 +115,7 @@ def test_it_works_comes_back_with_its_data_and_leaves_nothing(folder: Path, stac
     again.until("Ctrl-C ends all of it")
     assert "published" not in again.said(), "the policy is the one of before"
     assert again.get("/users/ann")["user"] == "ann"
+    assert "everything agrees" in again.rekindle("verify")
     assert again.end() == []
 
 

@@ -202,6 +202,7 @@ async def test_views_that_can_not_be_trusted_are_made_anew(deployment: Deploymen
         assert await deployment.residue(b"user-") == []
 
 
+@pytest.mark.no_oracle("it writes what a worker would, and leaves a transaction open")
 async def test_a_decision_that_is_ahead_of_its_user_waits_for_the_row_also_over_a_restart(
     deployment: Deployment,
 ) -> None:
