@@ -87,7 +87,7 @@ def replay(
     passed = 0
 
     async def resend() -> int:
-        admission = await current_admission(settings, backfill=backfill)
+        admission = await current_admission(settings, backfill=backfill, clocks=True)
         found, before = await read_letters(settings, reason)
         done: list[Any] = []
 

@@ -28,8 +28,9 @@ _SHOWN: Final = 20  # refused lines on the terminal
 def send(ctx: click.Context, *, file: str, backfill: bool, dry_run: bool, as_json: bool) -> None:
     """Append the events in FILE (JSON lines, plain or gzip; `-` is stdin) to the user topic.
 
-    Each line is checked first, as the worker will check it; one that would become a dead letter is not sent but named.
-    The exit code is 2 if any was.
+    Each line is checked first, as the worker will check it, by the published policy and the clocks of now (--dry-run
+    knows neither); one that would become a dead letter is not sent but named, and the exit code is 2. Only the user's
+    row can tell what is of before an erasure.
     """
     settings = settings_of(ctx)
     admission = Admission(DEFAULT, backfill=backfill) if dry_run else None
@@ -51,7 +52,8 @@ def send(ctx: click.Context, *, file: str, backfill: bool, dry_run: bool, as_jso
         with progress(quiet=as_json) as bar:
             known = not bar.disable and size([file]) is not None
             task = bar.add_task("sending", total=sum(1 for _ in lines(file)) if known else None)
-            async for count in deliver(settings, accepted(await current_admission(settings, backfill=backfill))):
+            current = await current_admission(settings, backfill=backfill, clocks=True)
+            async for count in deliver(settings, accepted(current)):
                 sent += count
                 bar.update(task, completed=read)
 

@@ -73,9 +73,9 @@ class Rekindle:
         assert result.exit_code == code, f"{words}: {result.exit_code}\n{result.output}\n{result.exception!r}"
         return result
 
-    def json(self, *words: str | Path, code: int = 0) -> Any:
+    def json(self, *words: str | Path, code: int = 0, text: str | None = None) -> Any:
         """A command's JSON document."""
-        return json.loads(self(*words, "--json", code=code).stdout)
+        return json.loads(self(*words, "--json", code=code, text=text).stdout)
 
     def policy(self, mode: str = "live") -> Path:
         path = self.folder / f"{mode}.yaml"
@@ -186,15 +186,13 @@ def test_dead_letters_are_listed_and_sent_again(rekindle: Rekindle, kafka: Local
     fresh = event("zoe", 0, timestamp=now.isoformat())
     old = event("zoe", 0, messageId="old", timestamp=(now - timedelta(days=20)).isoformat())
 
-    async def plant() -> None:
-        producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap)
-        await producer.start()
-        users = rekindle.settings.topic("users")
-        for value, key in ((json.dumps(fresh), b"not-zoe"), ("{oops", b"x"), ("\udcff", b"y")):
-            await producer.send_and_wait(users, value.encode(errors="surrogateescape"), key, partition=1)
-        await producer.stop()
+    async def plant(*records: tuple[str, bytes], partition: int) -> None:
+        async with AIOKafkaProducer(bootstrap_servers=kafka.bootstrap) as producer:
+            users = rekindle.settings.topic("users")
+            for value, key in records:
+                await producer.send_and_wait(users, value.encode(errors="surrogateescape"), key, partition=partition)
 
-    asyncio.run(plant())
+    asyncio.run(plant((json.dumps(fresh), b"not-zoe"), ("{oops", b"x"), ("\udcff", b"y"), partition=1))
     with rekindle.worker():
         assert rekindle.agrees()["ok"]
         listed = rekindle.json("deadletters", "list")
@@ -212,7 +210,9 @@ def test_dead_letters_are_listed_and_sent_again(rekindle: Rekindle, kafka: Local
         assert [each["offset"] for each in listed["deadletters"]] == [0, 1, 2]
         assert "; 1 of them sent again" in rekindle("deadletters", "list").stdout
         assert rekindle.agrees()["ok"]
-        rekindle("send", "-", text=json.dumps(old))
+        refused = rekindle.json("send", "-", text=json.dumps(old), code=Exit.USAGE)["refused"]
+        assert [each["reason"] for each in refused] == ["too_late"]
+        asyncio.run(plant((json.dumps(old), b"zoe"), partition=partition_of(b"zoe", 4)))
         findings = rekindle.agrees()
         assert findings["ok"], findings["details"]
         assert rekindle.json("deadletters", "list")["reasons"] == listed["reasons"] | {"too_late": 1}
@@ -228,6 +228,31 @@ def test_dead_letters_are_listed_and_sent_again(rekindle: Rekindle, kafka: Local
     last = rekindle("tail", "deadletters", "-n", "3").stdout
     assert "too_late: more than 7 days behind the clock" in last
     assert "too_late: sent again by " in last
+
+
+def test_what_is_sent_is_checked_by_the_clock_of_its_partition(rekindle: Rekindle) -> None:
+    """Also where time is played: by the ticks that lie in the log, however far the workers have come."""
+    today = json.dumps(event("ann", 0, timestamp=datetime.now(UTC).isoformat()))
+    rekindle.say(Domain("played"), tick(0))
+    with rekindle.worker():
+        rekindle("send", "-", text=json.dumps(event("ann", 0)))
+        assert rekindle.agrees()["ok"]
+        refused = rekindle.json("send", "-", text=today, code=Exit.USAGE)["refused"]
+        assert refused == [{"line": 1, "reason": "time_in_future", "message": refused[0]["message"]}]
+        assert "time is played here" in refused[0]["message"]
+        untimed = json.dumps({"messageId": "m", "type": "track", "event": "Visit", "userId": "ann"})
+        assert rekindle.json("send", "-", text=untimed, code=Exit.USAGE)["refused"][0]["reason"] == "no_time"
+    rekindle.say(tick(20))
+    text = json.dumps(event("bob", 20))
+    assert rekindle.json("send", "-", text=text)["sent"] == 1
+    with rekindle.worker():
+        assert rekindle.agrees()["ok"]
+        early = "\n".join(json.dumps(event(user, day)) for user, day in (("ann", 1), ("ann", 19)))
+        refused = rekindle.json("send", "-", text=early, code=Exit.USAGE)["refused"]
+        assert [(each["line"], each["reason"]) for each in refused] == [(1, "too_late")]
+        assert rekindle.json("send", "-", "--backfill", text=early)["sent"] == 2
+        assert rekindle.agrees()["ok"]
+        assert rekindle.json("deadletters", "list")["total"] == 0
 
 
 def test_policies_are_published_listed_and_rolled_back(rekindle: Rekindle) -> None:
