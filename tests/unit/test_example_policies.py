@@ -12,7 +12,19 @@ from pipeline.policy import parse
 from pipeline.risk import Recency
 from pipeline.units import DAY
 from schemas.control import Lease
-from tests.builders import Entry, adopt_lease, adopt_model, at, event, fold, history, identify, ticks
+from tests.builders import (
+    Entry,
+    Folded,
+    adopt_lease,
+    adopt_model,
+    at,
+    event,
+    fold,
+    history,
+    identify,
+    milliseconds,
+    ticks,
+)
 
 FOLDER: Final = Path(__file__).parents[2] / "examples" / "policies"
 MODEL: Final = Recency(horizon=7 * DAY, base=0.0, mean=1.0, weight=2.0).to_json()
@@ -36,6 +48,7 @@ USERS: Final[dict[str, list[Entry]]] = {
         *(bought(day, "gold", "Order Completed", 200) for day in (0, 10, 20)),
         *(bought(day, "regular", "Order Completed", 20) for day in (0, 7, 14, 21, 28)),
         bought(1, "once", "Order Completed", 20),
+        *visits("browser", 2),
     ],
     "game": [
         *visits("new", 0),
@@ -58,8 +71,8 @@ USERS: Final[dict[str, list[Entry]]] = {
 }
 
 
-@pytest.mark.parametrize("name", sorted(USERS))
-def test_every_rule_decides_for_those_whom_it_was_written_for(name: str) -> None:
+def folded_as(name: str) -> Folded:
+    """Four months of the product's users under its policy, with a model and leases, and everybody's consent."""
     text = (FOLDER / f"{name}.yaml").read_text()
     users = sorted({entry.key.decode() for entry in USERS[name] if entry.key})
     asked = [identify(at(0), user, consent=AGREED, active=False) for user in users]
@@ -67,10 +80,22 @@ def test_every_rule_decides_for_those_whom_it_was_written_for(name: str) -> None
     known = {f"model/{sha256(MODEL).hexdigest()}": MODEL, f"lease/{sha256(leased).hexdigest()}": leased}
     hours = ticks(at(0), at(120))
     told = sorted([*USERS[name], *hours], key=lambda entry: (entry.appended, not entry.headers))
-    folded = fold(history(adopt_model(MODEL), adopt_lease(leased), asked, told, policy=text), text, extra=known)
+    return fold(history(adopt_model(MODEL), adopt_lease(leased), asked, told, policy=text), text, extra=known)
+
+
+@pytest.mark.parametrize("name", sorted(USERS))
+def test_every_rule_decides_for_those_whom_it_was_written_for(name: str) -> None:
+    folded = folded_as(name)
     assert folded.deadletters == []
     passed = {rule for _, rule, decision, _ in folded.decisions if decision == "shadow"}
-    assert passed == {rule.id for rule in parse(text).rules}
+    assert passed == {rule.id for rule in parse((FOLDER / f"{name}.yaml").read_bytes()).rules}
+
+
+def test_a_shop_asks_who_bought_once_for_a_second_order_a_month_later() -> None:
+    decided = [message["data"] for message in folded_as("shop").messages("decisions") if message["subject"] == "once"]
+    first = next(data for data in decided if data["decision"] == "shadow")
+    assert first["rule_id"] == "second-order"
+    assert milliseconds(first["episode"]["entered_at"]) == at(31)
 
 
 def test_there_is_a_test_for_each() -> None:
