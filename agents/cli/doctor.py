@@ -4,11 +4,13 @@ import shutil
 import sys
 from collections.abc import Collection, Iterator, Mapping
 from importlib import metadata, util
+from itertools import groupby
 from pathlib import Path
 from time import time
 from typing import Literal, NamedTuple
 
 import click
+import msgspec
 
 from agents.cli.base import as_json, emit, run, settings_of
 from agents.erasure_key import erasure_key, erasure_key_path
@@ -19,7 +21,9 @@ from agents.kafka.connection import client_options
 from agents.kafka.publish import history
 from agents.kafka.read import open_logs
 from agents.settings import Settings
+from agents.startcheck import start_refusals
 from pipeline.erasure import check_value
+from pipeline.guard import Guard
 from pipeline.position import CORE_VERSION, Position, decode_position
 from pipeline.records import UnknownVersion
 from pipeline.state import STATE_VERSION
@@ -27,7 +31,11 @@ from schemas.codec import rfc3339
 from schemas.topics import REGISTRY, STATE, USERS
 
 _PACKAGES = ("schemas", "pipeline", "agents")
+_HANGING = (4, 3)  # of these some versions leave transactions open; agents/jars.py has another one for that
 _SKEW = 5_000  # ms between this machine's clock and the broker's
+
+
+_decode_guard = msgspec.msgpack.Decoder(Guard).decode
 
 
 class Look(NamedTuple):
@@ -122,8 +130,8 @@ def _deployment(settings: Settings) -> Iterator[Look]:
     try:
         with admin_client({**options, "bootstrap_timeout_ms": 5_000}) as admin:
             nodes = admin.describe_cluster()["brokers"]
-            version = admin.get_broker_version_data(nodes[0]["broker_id"]).broker_version_str
-        yield Look("brokers", "ok", f"{len(nodes)} at {settings.brokers}, Kafka {version}")
+            version = admin.get_broker_version_data(nodes[0]["broker_id"]).broker_version
+        yield broker_look(f"{len(nodes)} at {settings.brokers}", version)
         differences = check_topics(options, settings.topic_prefix)
     except Refusal as refusal:
         yield Look("brokers", "bad", refusal.line, refusal.code)
@@ -136,6 +144,15 @@ def _deployment(settings: Settings) -> Iterator[Look]:
     yield from run(settings, _log(settings))
 
 
+def broker_look(found: str, version: tuple[int, ...]) -> Look:
+    """A broker tells which requests it knows, and they tell no more than the minor version."""
+    known = ".".join(map(str, version))
+    if version < _HANGING:
+        return Look("brokers", "ok", f"{found}, Kafka {known}")
+    found += f", Kafka {known} or newer: 4.3.0, 4.3.1 and 4.4.0 lose the ends of transactions (KAFKA-20734), and which"
+    return Look("brokers", "note", f"{found} it is can't be told from here: look there, and at docs/operations.md")
+
+
 def _adopted(what: str, digest: str, at: str, partitions: Collection[int], adopted: Mapping[int, str]) -> Look:
     """Whether every partition goes by what was published last."""
     found = f"{digest[:12]}, published {at}"
@@ -146,21 +163,33 @@ def _adopted(what: str, digest: str, at: str, partitions: Collection[int], adopt
     return Look(what, "note" if without else "ok", found)
 
 
+def _state(
+    positions: Mapping[int, Position], ends: Mapping[int, int], refused: Mapping[int, Refusal]
+) -> Iterator[Look]:
+    """How far the workers are, or why none would start, once for each exit code."""
+    for code, numbers in groupby(sorted(refused, key=lambda n: (refused[n].code, n)), lambda n: refused[n].code):
+        first, *others = numbers
+        more = f"; and {len(others)} more partitions of {len(ends)}" if others else ""
+        yield Look("state", "bad", f"no worker would start: {refused[first].line}{more}", code)
+    if not refused:
+        folded = sum(max(position.offset, 0) for position in positions.values())
+        found = f"{len(positions)} of {len(ends)} partitions have state; offsets {folded:,} of {sum(ends.values()):,}"
+        yield Look("state", "ok" if len(positions) == len(ends) else "note", f"{found} are folded")
+
+
 async def _log(settings: Settings) -> list[Look]:
     """What the topics tell: the broker's clock, the policy, how far the workers are."""
     users, state = settings.topic(USERS.name), settings.topic(STATE.name)
     async with open_logs(client_options(settings)) as logs:
         registry = await logs.registry(settings.topic(REGISTRY.name))
         ends = await logs.ends(users)
-        positions: dict[int, Position] = {}
+        rows = await logs.latest(state, [b"p", b"g"])
         try:
-            async for number, records in logs.read(state, await logs.starts(state), await logs.ends(state)):
-                rows = [record.value for record in records if record.key == b"p" and record.value is not None]
-                if rows:
-                    positions[number] = decode_position(rows[-1])
+            positions = {number: decode_position(found[b"p"]) for number, found in rows.items() if b"p" in found}
         except UnknownVersion as error:
             code = Exit.STATE_VERSION if error.what == "state" else Exit.CORE_VERSION
             return [Look("state", "bad", str(error), code)]
+        refused = await start_refusals(settings, logs, positions)
     looks = []
     appended = max((p.last[1] for p in positions.values() if p.last), default=None)
     now = round(time() * 1000)
@@ -168,11 +197,11 @@ async def _log(settings: Settings) -> list[Look]:
         ahead = appended - now
         found = f"now {rfc3339(now)}, the last record folded is of {rfc3339(appended)}"
         looks.append(Look("clock", "note" if ahead > _SKEW else "ok", found))
-    folded = sum(max(position.offset, 0) for position in positions.values())
-    held = sum(ends.values())
-    found = f"{len(positions)} of {len(ends)} partitions have state; offsets {folded:,} of {held:,} are folded"
-    looks.append(Look("state", "ok" if len(positions) == len(ends) else "note", found))
+    looks += _state(positions, ends, refused)
     looks.append(_key(settings, {p.erasure_key for p in positions.values() if p.erasure_key}))
+    if held := sorted(number for number, found in rows.items() if b"g" in found and _decode_guard(found[b"g"]).held):
+        found = f"held in {len(held)} of {len(ends)} partitions: silence does not count until `rekindle release`"
+        looks.append(Look("silence", "note", found))
     entries = history(registry)
     if not entries:
         looks.append(Look("policy", "note", "none was published: state is kept, nothing is decided"))

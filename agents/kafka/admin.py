@@ -248,6 +248,7 @@ def acl_commands(
     topic(subscriber, "Read Describe", TRIGGERS, DECISIONS, OUTCOMES, SEGMENTS, DEADLETTERS)
     other(subscriber, "Read", "--group", everybody)
     topic(operator, "Read Describe DescribeConfigs", *TOPICS)
+    other(operator, "Describe", "--group", app_id)
     return [
         shlex.join(
             ["kafka-acls.sh", "--bootstrap-server", bootstrap, "--add", "--allow-principal", who]

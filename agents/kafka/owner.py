@@ -13,7 +13,7 @@ from agents.exits import Exit, Refusal
 from agents.failpoints import Failpoints
 from agents.kafka.core import Core
 from agents.kafka.read import open_logs
-from agents.kafka.store import Registry, Source, check_source, probe_source, read_table, reader
+from agents.kafka.store import Registry, Source, check_source, check_state, probe_source, read_table, reader
 from agents.kafka.transactions import Fenced, Transactions
 from agents.log import logger
 from agents.memory import trim
@@ -185,18 +185,9 @@ class Owner:
         check_source(where, self._state, offset, last, source, accept_gap=self._terms.accept_gap)
 
     async def _refuse_lost(self, earliest: int) -> None:
-        """Without a state a partition begins at the start of its log. If the group has come further, the state was
-        lost, and all of what was sent would be sent again.
-        """
         async with open_logs(self._terms.options) as logs:
             reported = (await logs.group_offsets(self._terms.app_id, self._source)).get(self.number, 0)
-        if reported > earliest:
-            line = (
-                f"{self._state} partition {self.number} is empty, and {self._terms.app_id} has folded "
-                f"{self._source} up to {reported}: the state was lost; stop all workers and run: rekindle rebuild "
-                "(only to send everything again: kafka-consumer-groups.sh --delete-offsets)"
-            )
-            raise Refusal(Exit.RECREATED, line)
+        check_state(f"{self._source} partition {self.number}", self._state, self._terms.app_id, reported, earliest)
 
     async def hold(self) -> None:
         """Stop folding and commit what was folded; an owner that can't is dropped. For a revocation."""

@@ -157,6 +157,28 @@ def check_source(
         raise Refusal(Exit.GAP, line)
 
 
+def check_state(where: str, state: str, app_id: str, reported: int, earliest: int) -> None:
+    """Nothing if a partition that has no state may begin at the start of its log: nothing was folded yet.
+
+    Args:
+        where: its name, for a person.
+        state: full name of the state topic.
+        app_id: the group's name.
+        reported: how far the group says that it has folded.
+        earliest: where the log begins.
+
+    Raises:
+        Refusal: the group has come further; the state was lost, and all of what was sent would be sent again.
+    """
+    if reported > earliest:
+        line = (
+            f"{where} has no state in {state}, and {app_id} has folded it up to {reported}: the state was lost; stop "
+            "all workers and run: rekindle rebuild (only to send everything again: kafka-consumer-groups.sh "
+            "--delete-offsets)"
+        )
+        raise Refusal(Exit.RECREATED, line)
+
+
 def record_crc(key: bytes | None, value: bytes | None) -> int:
     """CRC-32 of a record's key, then its value."""
     return crc32(value or b"", crc32(key or b""))

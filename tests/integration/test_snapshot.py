@@ -215,20 +215,46 @@ def test_a_worker_does_not_begin_anew_when_its_state_was_lost(rekindle: Rekindle
         rekindle.agrees()
         asyncio.run(reported(rekindle))
     recreate(rekindle.settings, 4, "state")
-    process = subprocess.run(
-        [sys.executable, "-m", "agents.cli", *rekindle.options, "worker"],
-        cwd=ROOT,
-        env=os.environ | {"REKINDLE_METRICS_PORT": "0"},
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
+    process = rekindle.start()
+    said = process.communicate(timeout=PATIENCE)[1].decode()
+    assert process.returncode == Exit.RECREATED, said
+    assert "the state was lost; stop all workers and run: rekindle rebuild" in said
+    assert (
+        "the state was lost; stop all workers and run: rekindle rebuild"
+        in rekindle("doctor", code=Exit.RECREATED).stdout
     )
-    assert process.returncode == Exit.RECREATED, process.stderr
-    assert "the state was lost; stop all workers and run: rekindle rebuild" in process.stderr
     rekindle("rebuild")
     works(rekindle, 30)
     assert sent(rekindle) == USERS
+
+
+@pytest.mark.no_oracle("its log is made anew")
+def test_what_a_worker_refuses_to_start_on_is_told_by_the_doctor(rekindle: Rekindle) -> None:
+    with rekindle.worker():
+        rekindle.say(tick(8))
+        rekindle.agrees()
+        rekindle("hold")
+        rekindle.agrees()
+        asyncio.run(reported(rekindle))
+    shown = rekindle("doctor").stdout
+    assert "held in 4 of 4 partitions: silence does not count until `rekindle release`" in shown
+    rekindle("release")
+
+    def refuses(code: Exit, why: str) -> None:
+        looks = [look for look in rekindle.json("doctor", code=code)["looks"] if look["name"] == "state"]
+        assert [look["status"] for look in looks] == ["bad"]
+        assert "no worker would start: " in looks[0]["found"]
+        assert looks[0]["found"].endswith("; and 3 more partitions of 4")
+        process = rekindle.start()
+        said = process.communicate(timeout=PATIENCE)[1].decode()
+        assert process.returncode == code, said
+        assert why in said
+        assert why in looks[0]["found"]
+
+    cut(rekindle)
+    refuses(Exit.GAP, "were deleted before they were read")
+    recreate(rekindle.settings, 4, "users")
+    refuses(Exit.RECREATED, "was recreated: it ends at 0, and the state has folded up to")
 
 
 def test_without_a_log_that_reaches_back_an_operator_may_go_on(rekindle: Rekindle) -> None:

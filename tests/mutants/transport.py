@@ -174,7 +174,7 @@ TRANSPORT: Final = (
     ),
     _snapshot(
         "a lost state is not begun anew",
-        OWNER,
+        STORE,
         "if reported > earliest:",
         "if False:",
         "a_worker_does_not_begin_anew_when_its_state_was_lost",
