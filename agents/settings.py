@@ -12,6 +12,7 @@ from agents.exits import Exit, Refusal
 from agents.failpoints import Failpoints
 from pipeline.wording import Language
 
+DEFAULT_BROKERS: Final = "127.0.0.1:9092"
 _NO_SETTINGS: Final = frozenset({"REKINDLE_PARENT", "REKINDLE_DATA", "REKINDLE_HYPOTHESIS", "REKINDLE_USERS"})
 """Other variables: whose end a process follows (agents/process.py), and what tests go by."""
 
@@ -21,7 +22,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="REKINDLE_", frozen=True, extra="ignore")
 
-    brokers: str = Field("127.0.0.1:9092", description="host:port of some brokers, separated by commas")
+    brokers: str = Field(DEFAULT_BROKERS, description="host:port of some brokers, separated by commas")
     topic_prefix: str = Field("rekindle.", pattern=r"^[a-zA-Z0-9._-]*$", description="before the name of every topic")
     app_id: str = Field(
         "rekindle", pattern=r"^[a-zA-Z0-9._-]+$", description="consumer group; starts every transactional id"

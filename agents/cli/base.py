@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from agents.exits import Exit, Refusal
+from agents.kafka.commands import Place
 from agents.settings import Settings, load_settings
 from pipeline.wording import Language
 
@@ -126,7 +127,8 @@ def run(settings: Settings, work: Coroutine[Any, Any, T]) -> T:
         line = f"no broker answers at {settings.brokers} ({error}); check --brokers or REKINDLE_BROKERS"
         raise Refusal(Exit.NO_BROKER, line) from error
     except UnknownTopicOrPartitionError as error:
-        line = f"no such topic under the prefix {settings.topic_prefix!r}; run: rekindle topics create"
+        create = Place(settings.brokers, settings.topic_prefix).create()
+        line = f"no such topic under the prefix {settings.topic_prefix!r}; run: {create}"
         raise Refusal(Exit.TOPICS, line) from error
     except KafkaError as error:
         raise Refusal(Exit.NO_BROKER, f"the brokers at {settings.brokers} refuse: {error!r}") from error

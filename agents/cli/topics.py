@@ -7,7 +7,8 @@ import click
 from agents.cli.base import Group, as_json, emit, settings_of
 from agents.erasure_key import make_erasure_key
 from agents.exits import Exit, Refusal
-from agents.kafka.admin import acl_commands, check_topics, create_commands, create_topics, partitions_there, plan
+from agents.kafka.admin import check_topics, create_commands, create_topics, partitions_there, plan
+from agents.kafka.commands import acl_commands
 from agents.kafka.connection import client_options
 from agents.settings import Settings
 from schemas.topics import DEFAULT_PARTITIONS, PARTITION_COUNTS, USERS

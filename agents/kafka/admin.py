@@ -7,24 +7,26 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
-from kafka.errors import KafkaConnectionError, KafkaError, KafkaTimeoutError, TopicAlreadyExistsError, for_code
+from kafka.errors import (
+    KafkaConnectionError,
+    KafkaError,
+    KafkaTimeoutError,
+    TopicAlreadyExistsError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
 
 from agents.exits import Exit, Refusal
+from agents.kafka.commands import Place, place_of
 from schemas.topics import (
-    DEADLETTERS,
-    DECISIONS,
-    OUTCOMES,
-    OUTPUTS,
     PARTITION_COUNTS,
-    REGISTRY,
-    SEGMENTS,
-    STATE,
     TOPICS,
-    TRIGGERS,
     USERS,
     Setting,
     Topic,
 )
+
+_UNKNOWN = UnknownTopicOrPartitionError.errno
 
 
 class Plan(NamedTuple):
@@ -151,25 +153,27 @@ def check_topics(client: Mapping[str, Any], prefix: str) -> list[Difference]:
         configs = admin.describe_configs(resources, config_filter="all").get("topic", {}) if resources else {}
     partitions = {name: len(described[names[name]]["partitions"]) for name in names if names[name] in present}
     source = _source(partitions)
-    create = f"rekindle topics create{f' --partitions {source}' if source else ''}"
+    place = place_of(client, prefix)
+    if not partitions and all(answer["error_code"] == _UNKNOWN for answer in described.values()):
+        return [Difference(prefix, f"none of the topics under {prefix!r} exist", place.create(), Exit.TOPICS)]
     differences: list[Difference] = []
     for topic in TOPICS:
         name = names[topic.name]
         if name not in present:
             answer = described.get(name)
-            reason = for_code(answer["error_code"]).__name__ if answer else "UnknownTopicOrPartitionError"
-            differences.append(_missing(name, reason, create))
+            reason = for_code(answer["error_code"] if answer else _UNKNOWN)
+            differences.append(_missing(name, reason, source, place))
             continue
-        differences.extend(_partition_differences(topic, name, partitions[topic.name], source, create))
+        differences.extend(_partition_differences(topic, name, partitions[topic.name], source, place))
         if not configs.get(name):
             sentence = f"the settings of {name} can't be described: is DescribeConfigs granted?"
-            differences.append(Difference(name, sentence, "rekindle topics create --dry-run", Exit.TOPICS))
+            differences.append(Difference(name, sentence, place.rights(), Exit.TOPICS))
             continue
         replicas = len(described[name]["partitions"][0]["replica_nodes"])
         for setting, wanted in _settings(topic, replicas).items():
             actual = configs[name].get(setting, {}).get("value")
             if actual is None or not wanted.allows(actual):
-                differences.append(_setting_difference(name, setting, wanted, actual))
+                differences.append(_setting_difference(name, setting, wanted, actual, place))
     return differences
 
 
@@ -199,7 +203,9 @@ def refuse_differences(differences: Sequence[Difference]) -> None:
     """
     if differences:
         sentences = "; ".join(difference.sentence for difference in differences)
-        raise Refusal(differences[0].code, f"topics: {sentences}. `rekindle topics check` shows how to mend it")
+        mends = [difference.command for difference in differences]
+        how = mends[0] if len(mends) == 1 else "`rekindle topics check` shows how to mend each"
+        raise Refusal(differences[0].code, f"topics: {sentences}: {how}")
 
 
 def create_commands(bootstrap: str, plans: Sequence[Plan]) -> list[str]:
@@ -215,55 +221,6 @@ def create_commands(bootstrap: str, plans: Sequence[Plan]) -> list[str]:
     return lines
 
 
-def acl_commands(
-    bootstrap: str, prefix: str, app_id: str, *, worker: str = "User:rekindle", backend: str = "User:backend"
-) -> list[str]:
-    """What each party may do, as lines of kafka-acls.sh: the worker, a publisher of policies, models and leases, the
-    backend, a subscriber, and an operator who looks (doctor, topics check, tail, report, dump, verify) and changes
-    nothing.
-
-    Writing to the user topic includes writing ticks and control messages: give it only to who may stop sending.
-    """
-    publisher, subscriber, operator = "User:rekindle-publisher", "User:rekindle-subscriber", "User:rekindle-operator"
-    everybody = "*"
-    grants: list[tuple[str, list[str], list[str]]] = []
-
-    def topic(who: str, operations: str, *topics: Topic) -> None:
-        names = [word for t in topics for word in ("--topic", prefix + t.name)]
-        grants.append((who, operations.split(), names))
-
-    def other(who: str, operations: str, *resource: str) -> None:
-        grants.append((who, operations.split(), list(resource)))
-
-    topic(worker, "Read Write Describe DescribeConfigs", USERS, STATE)
-    topic(worker, "Write Describe DescribeConfigs", *OUTPUTS)
-    topic(worker, "Read Describe DescribeConfigs", REGISTRY)
-    other(worker, "Read", "--group", app_id)
-    other(worker, "Write Describe", "--transactional-id", app_id, "--resource-pattern-type", "prefixed")
-    topic(publisher, "Write Describe", USERS)
-    topic(publisher, "Read Write Describe", REGISTRY)
-    topic(publisher, "Read Describe", STATE)  # what perks have spent
-    other(publisher, "Write Describe", "--transactional-id", publisher_id(app_id, prefix))
-    topic(backend, "Write Describe", USERS)
-    topic(subscriber, "Read Describe", TRIGGERS, DECISIONS, OUTCOMES, SEGMENTS, DEADLETTERS)
-    other(subscriber, "Read", "--group", everybody)
-    topic(operator, "Read Describe DescribeConfigs", *TOPICS)
-    other(operator, "Describe", "--group", app_id)
-    return [
-        shlex.join(
-            ["kafka-acls.sh", "--bootstrap-server", bootstrap, "--add", "--allow-principal", who]
-            + [word for operation in operations for word in ("--operation", operation)]
-            + resource
-        )
-        for who, operations, resource in grants
-    ]
-
-
-def publisher_id(app_id: str, prefix: str) -> str:
-    """The transactional id of whoever publishes: one for all, so that the later one fences the earlier."""
-    return f"{app_id}-{prefix}{USERS.name}-publisher"
-
-
 @contextmanager
 def admin_client(client: Mapping[str, Any]) -> Iterator[Any]:
     """A kafka-python admin client that is closed afterwards, with its errors as refusals.
@@ -271,8 +228,7 @@ def admin_client(client: Mapping[str, Any]) -> Iterator[Any]:
     Raises:
         Refusal: no broker answers within 10 s, or it refuses what is asked.
     """
-    servers = client["bootstrap_servers"]
-    where = servers if isinstance(servers, str) else ",".join(servers)
+    where = place_of(client, "").brokers
     try:
         admin = KafkaAdminClient(**{"bootstrap_timeout_ms": 10_000, "client_id": "rekindle-admin", **client})
         try:
@@ -295,14 +251,14 @@ def _settings(topic: Topic, replication: int) -> dict[str, Setting]:
     return settings
 
 
-def _missing(name: str, reason: str, create: str) -> Difference:
-    if reason == "UnknownTopicOrPartitionError":
-        return Difference(name, f"{name} does not exist", create, Exit.TOPICS)
-    return Difference(name, f"{name} can't be described: {reason}", "rekindle topics create --dry-run", Exit.TOPICS)
+def _missing(name: str, reason: type[KafkaError], source: int | None, place: Place) -> Difference:
+    if reason is UnknownTopicOrPartitionError:
+        return Difference(name, f"{name} does not exist", place.create(source), Exit.TOPICS)
+    return Difference(name, f"{name} can't be described: {reason.__name__}", place.rights(), Exit.TOPICS)
 
 
 def _partition_differences(
-    topic: Topic, name: str, actual: int, source: int | None, create: str
+    topic: Topic, name: str, actual: int, source: int | None, place: Place
 ) -> Iterator[Difference]:
     if topic is USERS:
         if actual not in PARTITION_COUNTS:
@@ -314,18 +270,19 @@ def _partition_differences(
         wanted = topic.partitions(source)
         why = "it has one partition by its nature" if topic.single else "as many as the user topic"
         command = (
-            f"kafka-topics.sh --alter --topic {name} --partitions {wanted}"
+            place.kafka("kafka-topics.sh", "--alter", "--topic", name, "--partitions", str(wanted))
             if actual < wanted
-            else f"delete {name} and run: {create}"
+            else f"{place.kafka('kafka-topics.sh', '--delete', '--topic', name)} && {place.create(source)}"
         )
         yield Difference(name, f"{name} has {actual} partitions instead of {wanted} ({why})", command, Exit.PARTITIONS)
 
 
-def _setting_difference(name: str, setting: str, wanted: Setting, actual: str | None) -> Difference:
+def _setting_difference(name: str, setting: str, wanted: Setting, actual: str | None, place: Place) -> Difference:
+    entity = ("--entity-type", "topics", "--entity-name", name)
     should = wanted.value if wanted.rule == "exactly" else f"{wanted.rule} {wanted.value}"
     return Difference(
         name,
         f"{name} has {setting}={actual} and should have {should}",
-        f"kafka-configs.sh --alter --entity-type topics --entity-name {name} --add-config {setting}={wanted.value}",
+        place.kafka("kafka-configs.sh", "--alter", *entity, "--add-config", f"{setting}={wanted.value}"),
         Exit.TOPICS,
     )

@@ -20,7 +20,7 @@ from aiokafka.errors import (
 )
 
 from agents.exits import Exit, Refusal
-from agents.kafka.admin import publisher_id
+from agents.kafka.commands import publisher_id
 from agents.kafka.connection import client_options
 from agents.kafka.read import open_logs
 from agents.settings import Settings

@@ -42,7 +42,9 @@ class Logs:
             (found,) = await self._admin.describe_topics([topic])
             error = for_code(found["error_code"])
             if error is UnknownTopicOrPartitionError:
-                line = f"topic {topic} does not exist; check --prefix, or run: rekindle topics create"
+                line = (
+                    f"topic {topic} does not exist; check --prefix, or run, with the same one: rekindle topics create"
+                )
                 raise Refusal(Exit.TOPICS, line)
             if found["error_code"]:
                 line = (

@@ -4,6 +4,7 @@ from kafka.admin import ConfigResource, ConfigResourceType
 
 from agents.exits import Exit, Refusal
 from agents.kafka.admin import admin_client
+from agents.kafka.commands import Place
 from agents.kafka.connection import client_options
 from agents.settings import Settings
 from agents.views.store import Lineage
@@ -25,7 +26,10 @@ def read_lineage(settings: Settings) -> tuple[Lineage, int]:
         described = {answer["name"]: answer for answer in admin.describe_topics(list(names.values()))}
         for name in names.values():
             if described.get(name, {}).get("error_code", 3):
-                raise Refusal(Exit.TOPICS, f"topic {name} does not exist; run: rekindle topics create")
+                raise Refusal(
+                    Exit.TOPICS,
+                    f"topic {name} does not exist; run: {Place(settings.brokers, settings.topic_prefix).create()}",
+                )
         resource = ConfigResource(ConfigResourceType.TOPIC, names[STATE.name], [_RETENTION])
         found = admin.describe_configs([resource], config_filter="all")["topic"][names[STATE.name]]
     ids = {short: str(described[full]["topic_id"]) for short, full in names.items()}

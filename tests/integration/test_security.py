@@ -14,7 +14,8 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from agents.exits import Exit
-from agents.kafka.admin import acl_commands, create_topics, plan
+from agents.kafka.admin import create_topics, plan
+from agents.kafka.commands import acl_commands
 from agents.kafka.connection import client_options
 from pipeline.risk import Recency
 from pipeline.units import DAY

@@ -224,7 +224,7 @@ async def test_refuses_without_broker_or_topics(kafka: LocalKafka, log: ShellLog
     nobody = log.process(brokers=f"127.0.0.1:{free_port()}")
     said(*await nobody.end(), Exit.NO_BROKER, "REKINDLE_BROKERS")
     nothing = log.process(topic_prefix="none" + prefix)
-    said(*await nothing.end(), Exit.TOPICS, f"none{prefix}users does not exist")
+    said(*await nothing.end(), Exit.TOPICS, f"none of the topics under 'none{prefix}' exist: rekindle --brokers ")
 
 
 async def test_refuses_a_topic_that_was_recreated(kafka: LocalKafka, log: ShellLog, prefix: str) -> None:

@@ -142,7 +142,8 @@ def test_what_does_not_fit_is_refused(rekindle: Rekindle, kafka: LocalKafka, pre
 
     others = {n: Rekindle(kafka.bootstrap, f"{n}{prefix}", tmp_path) for n in (4, 8)}
     for count, other in others.items():
-        assert "does not exist" in other("restore", folder, code=Exit.TOPICS).stderr
+        said = other("restore", folder, code=Exit.TOPICS).stderr
+        assert f"none of the topics under '{count}{prefix}' exist: rekindle --brokers " in said
         other("topics", "create", "--partitions", str(count))
     assert "8 partitions, and the snapshot 4" in others[8]("restore", folder, code=Exit.PARTITIONS).stderr
     assert "was recreated: it ends at 0" in others[4]("restore", folder, code=Exit.RECREATED).stderr

@@ -52,8 +52,18 @@ def test_check_names_each_difference_and_what_mends_it(kafka: LocalKafka, prefix
         f"{prefix}state has segment.bytes=1073741824 and should have at most 67108864",
         f"{prefix}registry has 2 partitions instead of 1 (it has one partition by its nature)",
     }
+    run = f"--bootstrap-server {kafka.bootstrap}"
+    create = f"rekindle --brokers {kafka.bootstrap} --prefix {prefix} topics create --partitions 8"
+    assert {d.command for d in differences if d.topic.endswith(("outcomes", "decisions", "registry"))} == {
+        create,
+        f"kafka-topics.sh {run} --alter --topic {prefix}decisions --partitions 8",
+        f"kafka-topics.sh {run} --delete --topic {prefix}registry && {create}",
+    }
     mend = {d.sentence.split(" has ")[1].split("=")[0]: d.command for d in differences if "segment" in d.sentence}
-    assert mend["segment.bytes"].endswith(f"--entity-name {prefix}state --add-config segment.bytes=67108864")
+    assert mend["segment.bytes"] == (
+        f"kafka-configs.sh {run} --alter --entity-type topics --entity-name {prefix}state "
+        "--add-config segment.bytes=67108864"
+    )
     assert {d.code for d in differences if "partitions" in d.sentence} == {Exit.PARTITIONS}
     with pytest.raises(Refusal, match=r"CreateTime and should have LogAppendTime.*rekindle topics check"):
         refuse_differences(differences)

@@ -1,7 +1,8 @@
 import pytest
 
 from agents.exits import Exit, Refusal
-from agents.kafka.admin import acl_commands, create_commands, plan
+from agents.kafka.admin import create_commands, plan
+from agents.kafka.commands import acl_commands, place_of
 from schemas.topics import (
     COMPLETE_WITHIN,
     DEFAULT_PREFIX,
@@ -94,3 +95,11 @@ def test_acls_let_only_worker_publisher_and_backend_write_to_the_users() -> None
     assert writers == {"User:rekindle", "User:rekindle-publisher", "User:backend"}
     assert any("--transactional-id rekindle --resource-pattern-type prefixed" in line for line in lines)
     assert not any("--operation All" in line for line in lines)
+
+
+def test_a_command_of_ours_names_what_is_not_so_by_default() -> None:
+    assert place_of({"bootstrap_servers": ["127.0.0.1:9092"]}, DEFAULT_PREFIX).create() == "rekindle topics create"
+    other = place_of({"bootstrap_servers": ["a:1", "b:2"]}, "shop.")
+    assert other.create(4) == "rekindle --brokers a:1,b:2 --prefix shop. topics create --partitions 4"
+    assert other.create(3) == "rekindle --brokers a:1,b:2 --prefix shop. topics create"
+    assert other.kafka("kafka-topics.sh", "--list") == "kafka-topics.sh --bootstrap-server a:1,b:2 --list"
