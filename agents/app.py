@@ -25,7 +25,7 @@ from prometheus_client import CollectorRegistry
 from yarl import URL
 
 from agents.erasure_key import erasure_key
-from agents.exits import Exit, Refusal
+from agents.exits import Exit, Refusal, no_broker
 from agents.exposition import expose
 from agents.failpoints import Failpoints
 from agents.kafka.admin import check_topics, refuse_differences
@@ -233,7 +233,7 @@ async def serve(
         await worker.registry.refresh()
         await live(worker.app, stop, worker.ticks.run())
     except KafkaConnectionError as error:
-        raise Refusal(Exit.NO_BROKER, f"no answer from the brokers {settings.brokers} ({error})") from None
+        raise no_broker(settings.brokers, error) from None
     finally:
         await producer.stop()
 

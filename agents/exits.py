@@ -33,3 +33,10 @@ class Refusal(Exception):
         super().__init__(line)
         self.code = code
         self.line = line
+
+
+def no_broker(brokers: str, error: BaseException) -> Refusal:
+    """Nobody answers at these addresses; what the client says of it is passed on if it says more than that."""
+    told = "" if "bootstrap" in str(error) or not str(error) else f" ({error})"
+    line = f"no broker answers at {brokers}{told}: check --brokers or REKINDLE_BROKERS"
+    return Refusal(Exit.NO_BROKER, f"{line} (REKINDLE_LOG_LEVEL=debug shows more)")

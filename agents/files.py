@@ -49,6 +49,15 @@ def lines(name: str, edges: bytes = b" \t\r\n") -> Iterator[tuple[int, bytes]]:
         raise Refusal(Exit.USAGE, f"{shown}: {reason}" + (f" (after line {number})" if number else "")) from error
 
 
+def readable(name: str) -> None:
+    """Nothing if a file can be opened, `-` among them. Raises Refusal."""
+    if name != "-":
+        try:
+            Path(name).open("rb").close()
+        except OSError as error:
+            raise Refusal(Exit.USAGE, f"{name}: {error.strerror}") from error
+
+
 def size(names: Sequence[str]) -> int | None:
     """Bytes of all files together; None if one is not a plain file."""
     paths = [Path(name) for name in names]

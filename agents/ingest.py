@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from agents.admission import current_admission
 from agents.app import Application, application, expose_metrics, live, run_process
 from agents.edge import IngestMetrics
-from agents.exits import Exit, Refusal
+from agents.exits import Exit, Refusal, no_broker
 from agents.intake import Intake, IntakeTerms, Mapper
 from agents.kafka.append import batch_producer
 from agents.kafka.connection import client_options
@@ -83,7 +83,7 @@ async def serve(settings: Settings, orders: Orders, stop: asyncio.Event, metrics
             beside = [_until(stop, app, intakes, admin, orders, ends)] if orders.until_end else []
             await live(app, stop, *beside)
         except KafkaConnectionError as error:
-            raise Refusal(Exit.NO_BROKER, f"no answer from the brokers {settings.brokers} ({error})") from None
+            raise no_broker(settings.brokers, error) from None
         finally:
             await producer.stop()
             await admin.close()

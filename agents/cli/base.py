@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from agents.exits import Exit, Refusal
+from agents.exits import Exit, Refusal, no_broker
 from agents.kafka.commands import Place
 from agents.settings import Settings, load_settings
 from pipeline.wording import Language
@@ -124,8 +124,7 @@ def run(settings: Settings, work: Coroutine[Any, Any, T]) -> T:
     try:
         return asyncio.run(work)
     except KafkaConnectionError as error:
-        line = f"no broker answers at {settings.brokers} ({error}); check --brokers or REKINDLE_BROKERS"
-        raise Refusal(Exit.NO_BROKER, line) from error
+        raise no_broker(settings.brokers, error) from error
     except UnknownTopicOrPartitionError as error:
         create = Place(settings.brokers, settings.topic_prefix).create()
         line = f"no such topic under the prefix {settings.topic_prefix!r}; run: {create}"

@@ -10,7 +10,7 @@ from agents.admission import Admission, Checked, current_admission
 from agents.cli.base import as_json, emit, progress, run, settings_of
 from agents.delivery import deliver
 from agents.exits import Exit
-from agents.files import lines, size
+from agents.files import lines, readable, size
 from pipeline.policy import DEFAULT
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def send(ctx: click.Context, *, file: str, backfill: bool, dry_run: bool, as_jso
     row can tell what is of before an erasure.
     """
     settings = settings_of(ctx)
+    readable(file)
     admission = Admission(DEFAULT, backfill=backfill) if dry_run else None
     refused: list[Checked] = []
     read = sent = 0

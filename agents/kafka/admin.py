@@ -16,8 +16,9 @@ from kafka.errors import (
     for_code,
 )
 
-from agents.exits import Exit, Refusal
+from agents.exits import Exit, Refusal, no_broker
 from agents.kafka.commands import Place, place_of
+from agents.kafka.connection import quiet
 from schemas.topics import (
     PARTITION_COUNTS,
     TOPICS,
@@ -230,15 +231,14 @@ def admin_client(client: Mapping[str, Any]) -> Iterator[Any]:
     """
     where = place_of(client, "").brokers
     try:
-        admin = KafkaAdminClient(**{"bootstrap_timeout_ms": 10_000, "client_id": "rekindle-admin", **client})
+        with quiet("kafka"):  # the refusal says it, once
+            admin = KafkaAdminClient(**{"bootstrap_timeout_ms": 10_000, "client_id": "rekindle-admin", **client})
         try:
             yield admin
         finally:
             admin.close()
     except (KafkaConnectionError, KafkaTimeoutError) as error:
-        reason = str(error) or type(error).__name__
-        line = f"no answer from the brokers {where} ({reason}); check REKINDLE_BROKERS"
-        raise Refusal(Exit.NO_BROKER, line) from error
+        raise no_broker(where, error) from error
     except KafkaError as error:
         raise Refusal(Exit.NO_BROKER, f"the brokers {where} refuse: {error}") from error
 

@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import InvalidProducerEpoch, KafkaConnectionError, KafkaError, ProducerFenced
 from aiokafka.structs import RecordMetadata
 
-from agents.exits import Exit, Refusal
+from agents.exits import Exit, Refusal, no_broker
 from agents.kafka.batches import BATCH_BYTES, batches
 
 _LEAVE: Final = 5.0  # s to close the connections
@@ -87,7 +87,7 @@ async def one_transaction(options: Mapping[str, Any], transactional_id: str, *, 
         line = f"transaction {transactional_id} was not done in time (at most {seconds:.0f} s); are the brokers up?"
         raise Refusal(Exit.SEND, line) from error
     except KafkaConnectionError as error:
-        raise Refusal(Exit.NO_BROKER, f"no broker answers: {error}") from error
+        raise no_broker(",".join(options["bootstrap_servers"]), error) from error
     except KafkaError as error:
         cause = error.__cause__ or error
         line = f"transaction {transactional_id} failed: {type(cause).__name__}: {cause}; nothing of it is visible"

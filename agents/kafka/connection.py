@@ -1,7 +1,10 @@
 """How to reach the brokers: the keyword arguments that aiokafka and kafka-python clients share."""
 
 import asyncio
+import logging
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import uvloop
@@ -28,6 +31,19 @@ def client_options(settings: Settings) -> dict[str, Any]:
         options["sasl_plain_username"] = settings.sasl_username
         options["sasl_plain_password"] = settings.sasl_password_file.read_text().strip()
     return options
+
+
+@contextmanager
+def quiet(library: str) -> Iterator[None]:
+    """A client says nothing while it connects, unless debugging: what it has to say becomes a refusal."""
+    chatty = logging.getLogger(library)
+    level = chatty.level
+    if level > logging.DEBUG:
+        chatty.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        chatty.setLevel(level)
 
 
 def new_loop(security_protocol: str) -> asyncio.AbstractEventLoop:

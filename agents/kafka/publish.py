@@ -19,7 +19,7 @@ from aiokafka.errors import (
     ProducerFenced,
 )
 
-from agents.exits import Exit, Refusal
+from agents.exits import Exit, Refusal, no_broker
 from agents.kafka.commands import publisher_id
 from agents.kafka.connection import client_options
 from agents.kafka.read import open_logs
@@ -185,7 +185,7 @@ async def publish(
     except TimeoutError as error:
         raise Refusal(Exit.SEND, f"publishing was not done within {_PATIENCE:.0f} s; are all brokers up?") from error
     except KafkaConnectionError as error:
-        raise Refusal(Exit.NO_BROKER, f"no broker answers at {settings.brokers}: {error}") from error
+        raise no_broker(settings.brokers, error) from error
     except KafkaError as error:
         raise Refusal(Exit.SEND, f"publishing failed, nothing of it is visible: {_reason(error, sent)!r}") from error
     finally:

@@ -10,7 +10,8 @@ from zlib import crc32
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaConnectionError
 
-from agents.exits import Exit, Refusal
+from agents.exits import Exit, Refusal, no_broker
+from agents.kafka.connection import quiet
 from agents.kafka.records import Taken, arrival, take
 
 _PATIENCE = 30.0  # s without any progress
@@ -43,12 +44,11 @@ async def reader(options: Mapping[str, Any]) -> AsyncIterator[AIOKafkaConsumer]:
         fetch_max_wait_ms=100,
     )
     try:
-        await consumer.start()
+        with quiet("aiokafka"):  # the refusal says it, once
+            await consumer.start()
     except KafkaConnectionError as error:
         await consumer.stop()
-        raise Refusal(
-            Exit.NO_BROKER, f"no broker answers at {', '.join(options['bootstrap_servers'])}: {error}"
-        ) from None
+        raise no_broker(",".join(options["bootstrap_servers"]), error) from None
     try:
         yield consumer
     finally:

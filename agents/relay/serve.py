@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from agents.app import expose_metrics, run_process
 from agents.edge import RelayMetrics
 from agents.erasure_key import erasure_key
-from agents.exits import Exit, Refusal
+from agents.exits import Exit, Refusal, no_broker
 from agents.feedback import feedback
 from agents.kafka.connection import client_options
 from agents.kafka.read import open_logs
@@ -225,7 +225,7 @@ async def serve(settings: Settings, orders: Orders, stop: asyncio.Event, metrics
             await consumer.start()
             await relay.run(stop)
     except KafkaConnectionError as error:
-        raise Refusal(Exit.NO_BROKER, f"no answer from the brokers {settings.brokers} ({error})") from None
+        raise no_broker(settings.brokers, error) from None
     finally:
         await consumer.stop()
         await producer.stop()

@@ -57,6 +57,7 @@ rules:
     goal:
       within: 7d
 """
+NOBODY = "no broker answers at {}: check --brokers or REKINDLE_BROKERS (REKINDLE_LOG_LEVEL=debug shows more)"
 
 
 class Rekindle:
@@ -524,10 +525,35 @@ def test_a_new_deployment_without_a_broker_can_be_planned() -> None:
 )
 def test_without_a_broker_every_command_says_so_in_one_line(words: list[str], tmp_path: Path) -> None:
     where = f"127.0.0.1:{free_port()}"
+    line = NOBODY.format(where)
     arguments = ["--brokers", where, *(word.format(out=tmp_path) for word in words)]
     result = CliRunner().invoke(main, arguments, input="")
     assert result.exit_code == Exit.NO_BROKER, result.output
-    assert where in result.output
-    if words != ["doctor"]:
-        assert len(result.stderr.strip().splitlines()) == 1
-    assert "Traceback" not in result.output
+    if words == ["doctor"]:
+        assert result.stdout.strip().endswith(line)
+    else:
+        assert result.stderr == f"rekindle: {line}\n"
+
+
+@pytest.mark.parametrize("command", ["worker", "views"])
+def test_a_process_without_a_broker_says_nothing_else(command: str) -> None:
+    where = f"127.0.0.1:{free_port()}"
+    process = subprocess.run(
+        [sys.executable, "-m", "agents.cli", "--brokers", where, command],
+        cwd=ROOT,
+        env=os.environ | {"REKINDLE_METRICS_PORT": "0"},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert process.returncode == Exit.NO_BROKER
+    lines = [line for line in process.stderr.splitlines() if "metrics_served" not in line]
+    assert lines == [f"rekindle: {NOBODY.format(where)}"]
+
+
+def test_a_file_that_is_not_there_is_named_before_a_broker_is_asked(tmp_path: Path) -> None:
+    for name, why in ((tmp_path / "none.jsonl", "No such file or directory"), (tmp_path, "Is a directory")):
+        result = CliRunner().invoke(main, ["--brokers", f"127.0.0.1:{free_port()}", "send", str(name)])
+        assert result.exit_code == Exit.USAGE
+        assert result.stderr == f"rekindle: {name}: {why}\n"
