@@ -9,6 +9,7 @@ import msgspec
 from agents.evidence import Evidence
 from pipeline.records import Headers, LogRecord
 from schemas.codec import DECODE_ERRORS
+from schemas.control import CONTROL_KEY
 
 _NONE = -1  # of what tells of no record
 _OTHERS = (b"ingest", b"relay", b"replay")  # stages of dead letters that no worker wrote
@@ -107,11 +108,12 @@ def identity_of(message: Message) -> str:
     try:
         return f"{topic} {_with_id(value).id}"
     except DECODE_ERRORS:
-        return f"{topic} {value[:40]!r}"
+        return f"{topic} of {len(value)} bytes without an id"
 
 
 def _words(message: Message, identity: str) -> str:
     _, key, _, headers = message
     told = {name: text.decode("utf-8", "replace") for name, text in headers}
     offset = told.get("rekindle-offset") or told.get("offset")
-    return f"{identity} of user {key.decode('utf-8', 'replace')!r}, from record {offset}"
+    whose = "a control message" if key == CONTROL_KEY else f"user {key.decode('utf-8', 'replace')!r}"
+    return f"{identity} of {whose}, from record {offset}"

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -16,6 +16,9 @@ from pipeline.sums.base import Cells, Dims, decode_key
 from pipeline.sums.calibration import CAME, LOST, SILENT, TOLD
 from pipeline.sums.growth import DORMANT as FELL_DORMANT
 from pipeline.sums.growth import EXPIRED, NEW, RETURNED
+
+_NAMED: Final = 3  # of what differs in a row
+_SHOWN: Final = 40  # characters
 
 Rows = Mapping[bytes, bytes]
 _any = msgspec.msgpack.Decoder().decode
@@ -34,7 +37,9 @@ def differences(number: int, expected: Rows, actual: Rows) -> Iterator[str]:
             yield f"{name} is missing"
         else:
             try:
-                unlike = ", ".join(_unlike(_fields(key, should), _fields(key, is_there)))
+                found = list(_unlike(_fields(key, should), _fields(key, is_there)))
+                unlike = ", ".join(found[:_NAMED])
+                unlike += f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
             except UNREADABLE:
                 unlike = "everything: it can't be read"
             if unlike:
@@ -78,10 +83,23 @@ def _named(value: Any) -> Any:
 
 def _unlike(should: Any, actual: Any, path: str = "") -> Iterator[str]:
     if isinstance(should, dict) and isinstance(actual, dict):
-        for name in should.keys() | actual.keys():
+        for name in sorted(should.keys() | actual.keys(), key=str):
             yield from _unlike(should.get(name), actual.get(name), f"{path}.{name}" if path else str(name))
+    elif isinstance(should, list) and isinstance(actual, list) and len(should) == len(actual):
+        for place, (wanted, found) in enumerate(zip(should, actual, strict=True)):
+            yield from _unlike(wanted, found, f"{path}[{place}]")
     elif should != actual:
-        yield f"{path or 'value'}: {actual!r} instead of {should!r}"
+        yield f"{path or 'value'}: {_worded(actual)} instead of {_worded(should)}"
+
+
+def _worded(value: Any) -> str:
+    """A value on a terminal: of what is long only how long it is."""
+    if isinstance(value, bytes | list | dict):
+        what = "bytes" if isinstance(value, bytes) else "entries"
+        return f"{len(value)} {what}" if value else f"no {what}"
+    if isinstance(value, str) and len(value) > _SHOWN:
+        return f"a text of {len(value)} characters"
+    return repr(value)
 
 
 def invariants(number: int, rows: Rows) -> Iterator[str]:

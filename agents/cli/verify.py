@@ -74,7 +74,7 @@ def _tell(findings: Findings, snapshot: Path | None) -> None:
     if findings.gone:
         click.echo(_gone(findings.gone, snapshot))
     if findings.ok:
-        click.echo("everything agrees" if findings.read else "nothing was compared")
+        click.echo("everything agrees" if findings.read else "nothing was compared: no worker has folded a record yet")
 
 
 def _gone(gone: list[Gone], snapshot: Path | None) -> str:

@@ -386,7 +386,11 @@ def test_verify_finds_what_was_never_written_and_says_who_is_behind(rekindle: Re
     now = datetime.now(UTC).isoformat()
     rekindle("send", "-", text="\n".join(json.dumps(event(f"user-{n}", 0, timestamp=now)) for n in range(50)))
     findings = rekindle.json("verify", "--wait", "0")
-    assert findings["behind"] == 50
+    assert (findings["behind"], findings["read"]) == (50, 0)
+    said = rekindle("verify", "--wait", "0").stdout
+    assert "50 records are not folded yet and were not compared" in said
+    assert "nothing was compared: no worker has folded a record yet" in said
+    assert "agrees" not in said
     with rekindle.worker():
         assert rekindle.agrees()["ok"]
 

@@ -16,6 +16,7 @@ from pipeline.position import decode_position, encode_position
 from pipeline.records import LogRecord
 from pipeline.risk import Recency
 from pipeline.units import DAY
+from schemas.control import CONTROL_KEY
 from schemas.partitioner import partition_of
 from schemas.topics import OUTPUTS
 from tests.builders import (
@@ -170,6 +171,34 @@ def test_a_row_that_is_missing_stale_or_too_many(evidence: Evidence) -> None:
     state[key] = row
     state[b"ustranger"] = row
     assert any("'stranger' should not be there" in line for line in check(evidence).details)
+
+
+def test_what_differs_is_worded_and_not_printed_whole(evidence: Evidence) -> None:
+    state = evidence.state[0]
+    guard = msgspec.msgpack.decode(state[b"g"])
+    assert len(guard[0]) == 168
+    guard[0][17] = 48
+    state[b"g"] = msgspec.msgpack.encode(guard)
+    assert check(evidence).details == ["partition 0: the source guard differs in [0][17]: 48 instead of -1"]
+    guard[0] = guard[0][1:]
+    state[b"g"] = msgspec.msgpack.encode(guard)
+    assert check(evidence).details == [
+        "partition 0: the source guard differs in [0]: 167 entries instead of 168 entries"
+    ]
+    [one, other] = [b"u" + user.encode() for user in users(0, 3)[1:]]
+    state[one] = state[other]
+    for line in check(evidence).details:
+        assert "b'" not in line
+        assert len(line) < 250
+
+
+def test_whose_output_it_is_is_told_of_control_messages_too(evidence: Evidence) -> None:
+    evidence.inputs[0].append(LogRecord(evidence.inputs[0][-1].offset + 1, at(46), CONTROL_KEY, b"{}"))
+    write(evidence, 0, evidence.inputs[0])
+    evidence.outputs["deadletters"][0].pop()
+    [line] = check(evidence).details
+    assert line.startswith("partition 0: lost: deadletters 0:")
+    assert "of a control message, from record " in line
 
 
 def test_a_cell_that_was_counted_twice(evidence: Evidence) -> None:
