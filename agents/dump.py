@@ -14,7 +14,7 @@ from agents.kafka.connection import client_options
 from agents.kafka.read import Logs, open_logs
 from agents.settings import Settings
 from pipeline.records import LogRecord
-from schemas.topics import OUTPUTS, REGISTRY, STATE, USERS, Topic
+from schemas.topics import OUTPUTS, REGISTRY, STATE, TOPICS, USERS, Topic
 
 _FORMAT: Final = 1
 _MANIFEST: Final = "dump.json"
@@ -47,14 +47,24 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(_Line).decode
 
 
-async def write_dump(settings: Settings, out: Path) -> dict[str, int]:
+async def write_dump(settings: Settings, out: Path, *, force: bool = False) -> dict[str, int]:
     """Write every topic below `out` and return the number of records of each; one picture, also while workers run.
 
+    Args:
+        settings: the deployment.
+        out: folder; it is made.
+        force: a dump that lies there is written over.
+
     Raises:
-        Refusal: no broker, a missing topic, or a folder that can't be written.
+        Refusal: no broker, a missing topic, a folder that can't be written, or one that holds a dump already.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 nothing else runs on this loop
+        there = [path for path in (out / _MANIFEST, *(_path(out, topic.name) for topic in TOPICS)) if path.exists()]
+        if there and not force:
+            raise Refusal(Exit.USAGE, f"{out} holds a dump already; name another folder, or --force to write over it")
+        for path in there:  # half of another dump would be no dump
+            path.unlink()
         async with open_logs(client_options(settings)) as logs:
             source = settings.topic(USERS.name)
             count = await logs.count(source)

@@ -176,6 +176,12 @@ def test_a_deployment_from_its_topics_to_its_triggers(rekindle: Rekindle, tmp_pa
     written = rekindle.json("dump", "--out", tmp_path / "dump")
     assert written["triggers"] == 40
     assert set(written) == {topic.name for topic in TOPICS}
+    kept = (tmp_path / "dump" / "triggers.jsonl.gz").read_bytes()
+    refused = rekindle("dump", "--out", tmp_path / "dump", code=Exit.USAGE)
+    assert f"{tmp_path / 'dump'} holds a dump already; name another folder, or --force" in refused.stderr
+    assert (tmp_path / "dump" / "triggers.jsonl.gz").read_bytes() == kept
+    (tmp_path / "dump" / "triggers.jsonl.gz").write_bytes(b"")
+    assert rekindle.json("dump", "--out", tmp_path / "dump", "--force") == written
     from_files = rekindle.json("verify", "--dump", tmp_path / "dump")
     assert from_files["ok"]
     assert from_files["read"] == findings["read"]
