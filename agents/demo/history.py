@@ -22,11 +22,13 @@ from msgspec import structs
 from agents.exits import Exit, Refusal
 from agents.process import spawn_bound
 from pipeline.play import Raw, in_order
-from pipeline.units import MINUTE
+from pipeline.units import DAY, MINUTE
 from schemas.codec import rfc3339
 
 CUSTOMERS: Final = 2_357
 PURCHASES: Final = 6_919
+LEARNED: Final = 10_135 * DAY
+"""1997-10-01, ms: the demo's churn model is fitted on what came before; of what came later it knows nothing."""
 REPEATED: Final = 24
 """Messages that a client sends once more, a minute later."""
 BROKEN: Final = 4

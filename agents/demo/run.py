@@ -21,6 +21,7 @@ from agents.demo.summary import Reader, Result, reach, report, what_next
 from agents.demo.view import Scene, line, picture, save_picture
 from agents.demo.window import Window, window
 from agents.exits import Exit, Refusal
+from agents.kafka.adopt import publish_model
 from agents.kafka.connection import client_options
 from agents.kafka.publish import publish_policy
 from agents.kafka.read import open_logs
@@ -32,6 +33,8 @@ from pipeline.play import Raw
 from schemas.topics import DEMO_PARTITIONS, USERS
 
 POLICY: Final = Path(__file__).with_name("policy.yaml")
+MODEL: Final = Path(__file__).with_name("model.json")
+"""A churn model, as `rekindle fit --model logistic --horizon 60d` makes it of the events before `history.LEARNED`."""
 STOPPED: Final = 130
 """Exit code of a demo that was stopped before its summary."""
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -116,6 +119,7 @@ class Demo:
         async with window(settings, folder, self._say) as readers, Player(settings, DEMO_PARTITIONS, raws) as player:
             await player.declare()
             await publish_policy(settings, POLICY.read_bytes())
+            await publish_model(settings, MODEL.read_bytes())
             self._say("starting two workers")
             staff, audience = Staff(settings, folder), Audience(settings, DEMO_PARTITIONS)
             watching = [asyncio.create_task(audience.run()), asyncio.create_task(staff.watch())]

@@ -5,13 +5,14 @@ import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from agents.demo.history import BROKEN, CUSTOMERS, PURCHASES, REPEATED
+from agents.demo.history import BROKEN, CUSTOMERS, LEARNED, PURCHASES, REPEATED
 from agents.demo.view import COLORS, bar
 from agents.evidence import Evidence
 from agents.oracle import Findings
@@ -19,6 +20,8 @@ from agents.process import program
 from agents.settings import Settings
 from pipeline.position import Counts
 from pipeline.reports import Span
+from pipeline.reports.calibration import CALIBRATION
+from pipeline.reports.calibration import tell as tell_calibration
 from pipeline.reports.recall import RECALL, tell
 from pipeline.state import decode_row
 from pipeline.sums import CHANNELS, DECISIONS, OUTCOMES, RISK, SEGMENTS
@@ -26,6 +29,10 @@ from pipeline.sums.base import Dims
 from pipeline.sums.channels import ORDERS, REVENUE
 from pipeline.sums.outcomes import ALL_RULES, DECIDED, RECALLED
 from pipeline.sums.population import P_ALIVE_BUCKETS
+from pipeline.units import DAY
+
+_FORETOLD: Final = LEARNED // DAY + 60
+"""The first day on which a horizon ends of a score that was told after the model's fit."""
 
 
 @dataclass
@@ -95,7 +102,7 @@ def report(result: Result, *, wide: bool) -> RenderableType:
         sides.add_row(*stocks)
         rows = [sides]
     rows += [Text(), _decisions(result), Text(), _returns(result)]
-    rows += [Text(), _recalled(result), Text(), _channels(result), Text()]
+    rows += [Text(), _recalled(result), Text(), _foretold(result), Text(), _channels(result), Text()]
     return Group(_counts(result.counts), Text(), *rows, _verdict(result))
 
 
@@ -178,6 +185,14 @@ def _recalled(result: Result) -> RenderableType:
     title = Text("Did it work? (rekindle report recall)", style="bold")
     note = "Nobody wrote to these people in 1997: the arms were left alone, and differ by chance."
     lines = tell(RECALL.make(result.sums, Span()), "USD")
+    return Group(title, Text("\n".join(lines)), Text(note, style="dim"))
+
+
+def _foretold(result: Result) -> RenderableType:
+    """The risk against what came, of the time that the model was not fitted on."""
+    title = Text("Was the risk right? (rekindle report calibration --since 1997-11-30)", style="bold")
+    lines = tell_calibration(CALIBRATION.make(result.sums, Span(_FORETOLD)), "USD")
+    note = "P(no purchase within 60 days) by a model of the first nine months; of scores told after them."
     return Group(title, Text("\n".join(lines)), Text(note, style="dim"))
 
 

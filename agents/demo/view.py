@@ -101,7 +101,7 @@ def _reason(data: RecallData, room: int = 1000) -> str:
     if "active_days" in found:
         parts.append(f"came on {found['active_days'].value} days")
     if data.risk:
-        parts.append(f"P(back) {1 - data.risk.p:.2f}")
+        parts.append(f"risk {data.risk.p:.2f}")
     while len(parts) > 1 and len("; ".join(parts)) > room:
         parts.pop()
     return "; ".join(parts)

@@ -14,8 +14,16 @@ from urllib.request import urlopen
 import psutil
 import pytest
 
+from agents.churn import digest, samples
+from agents.demo import history
+from agents.demo.run import MODEL, POLICY
+from agents.history import Past
 from agents.local import LocalKafka, home
 from agents.settings import load_settings
+from pipeline.policy import parse
+from pipeline.risk import Fitted, Logistic
+from pipeline.risk.document import read
+from pipeline.risk.fitting import fit
 from tests.waiting import PATIENCE
 
 DEMO = (sys.executable, "-P", "-m", "agents.cli", "demo")
@@ -92,9 +100,26 @@ def test_the_history_is_played_a_worker_is_killed_and_everything_adds_up(
     assert re.search(r"dormant +2,127 +90%", said)
     assert re.search(r"newsletter +0 +576 +576 +2,432 +\$93,422\.71", said)
     assert re.search(r"dormant +161 of 1,969 \(8\.2%\)", said)
+    assert re.search(r"calibrated: what it foretells is what comes\n +scores +1,228 resolved, of 210 days", said)
+    assert re.search(r"last: customer-\d+, .*risk 0\.\d\d", said)
     assert "Campaigns are synthetic" in said
     assert not left(processes)
     assert list((folder / "demo").iterdir()) == []
+
+
+def test_the_model_is_what_a_fit_makes_of_the_first_nine_months() -> None:
+    raws = [raw for raw in history.events(history.load(home())) if raw.time is not None and raw.time < history.LEARNED]
+    body = POLICY.read_bytes()
+    shipped = read(MODEL.read_bytes())
+    assert isinstance(shipped, Fitted)
+    assert shipped.data == digest(raws)
+    found = samples(Past(raws, parse(body), body), shipped.model.horizon, "default")
+    made = fit(Logistic, found.samples, shipped.model.horizon, shipped.data)
+    assert (made.trained, made.tested) == (shipped.trained, shipped.tested)
+    assert made.held_out.auc.value == pytest.approx(shipped.held_out.auc.value, abs=1e-3)
+    assert isinstance(made.model, Logistic)
+    assert isinstance(shipped.model, Logistic)
+    assert made.model.weights == pytest.approx(shipped.model.weights, abs=1e-3)
 
 
 def test_a_kafka_of_yours_is_used_and_left_as_it_was(

@@ -50,7 +50,7 @@ def test_the_reason_of_a_trigger_is_never_cut(folded: Folded, width: int) -> Non
         row = next(row for row in shown.splitlines() if trigger.subject in row)
         why = {"gold-back": "entered gold-fading", "dormant": "silent 60 d", "fading": "P(alive) < 0.65, silent "}
         assert why[trigger.data.rule_id] in row
-        assert ("P(back)" in row or "came on" in row) == (width > 80 or trigger.data.rule_id != "fading")
+        assert ("risk" in row or "came on" in row) == (width > 80 or trigger.data.rule_id != "fading")
 
 
 @pytest.mark.parametrize("width", WIDTHS)
