@@ -58,8 +58,8 @@ class Transition(msgspec.Struct, gc=False):
     state: UserState | None
     outputs: list[Message] = []
     facts: list[Fact] = []
-    contacted: list[str] = []
-    crossed: list[str] = []
+    contacted: tuple[str, ...] = ()
+    crossed: tuple[str, ...] = ()
     look: int | None = None
     deadlines: "list[Due] | None" = None
 

@@ -119,7 +119,7 @@ def judge(case: Case) -> Ruling:
         if mine_hourly >= limit and ruling.verdict is None and not ruling.until:
             ruling.verdict = "suppressed"
             ruling.reasons.append("ceiling")
-            case.effects.crossed.append(rule.id)
+            case.effects.crossed += (rule.id,)
     return ruling
 
 

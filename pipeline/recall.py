@@ -191,7 +191,7 @@ def _contact(case: Case, ruling: Ruling, experiment: Experiment) -> None:
         count(recall, facts, DECIDED)
     remember(recall.contacts, Contact(case.moment, ruling.channel, case.identity))
     if rule.ceiling is not None:
-        case.effects.contacted.append(rule.id)
+        case.effects.contacted += (rule.id,)
     perk = case.step.perk
     if perk is not None and not holdout:
         cost, cell = policy.perks[perk].cost, (perk, slot_of(case.user))

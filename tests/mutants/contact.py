@@ -155,7 +155,7 @@ CONTACT: Final = (
     _budget(
         "a ceiling pauses",
         GATES,
-        "            case.effects.crossed.append(rule.id)\n",
+        "            case.effects.crossed += (rule.id,)\n",
         "",
         "a_crossed_ceiling_pauses_the_rule_until_it_is_resumed",
     ),
