@@ -50,11 +50,14 @@ class Outbox:
             ]
         value = encode_json(message)
         if type(message) is Decision and message.data.decision == "send":
-            self._put("triggers", Output(key, _trigger(message, value), self._headers))
-        self._put(_TOPICS[type(message)], Output(key, value, self._headers))
+            self._put("triggers", key, _trigger(message, value), self._headers)
+        self._put(_TOPICS[type(message)], key, value, self._headers)
 
-    def _put(self, topic: str, output: Output) -> None:
-        self._outputs.setdefault(topic, []).append(output)
+    def _put(self, topic: str, key: bytes, value: bytes, headers: list[tuple[str, bytes]]) -> None:
+        outputs = self._outputs.get(topic)
+        if outputs is None:
+            outputs = self._outputs[topic] = []
+        outputs.append(Output(key, value, headers))
 
     def erasure(self, marked: Marked, asked: int) -> None:
         """The certificate that a user was erased who asked for it at `asked` (ms)."""
@@ -69,7 +72,7 @@ class Outbox:
         )
         erasure = Erasure(id=f"{name}.{mark.offset}", subject=name, time=rfc3339(asked), partitionkey=name, data=data)
         headers = [("rekindle-partition", b"%d" % self._partition), ("rekindle-offset", b"%d" % mark.offset)]
-        self._put("erasures", Output(name.encode(), encode_json(erasure), headers))
+        self._put("erasures", name.encode(), encode_json(erasure), headers)
 
     def dead_letter(self, record: Record, why: Rejection, core: int, marked: Marked | None = None) -> None:
         """`record` as a dead letter. `core`: the version that the log asks for, whatever this release knows beyond.
@@ -88,7 +91,7 @@ class Outbox:
             time=str(record.timestamp),
             sha256=digest,
         )
-        self._put("deadletters", Output(key, value, headers.encode()))
+        self._put("deadletters", key, value, headers.encode())
 
     def take(self) -> dict[str, list[Output]]:
         """Hand over and begin anew."""

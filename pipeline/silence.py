@@ -6,7 +6,6 @@ from typing import Final
 from pipeline import scores, segments
 from pipeline.context import Context, Due, RevealedBy, Transition
 from pipeline.deadlines import NEVER
-from pipeline.gates import p_alive
 from pipeline.lifecycle import ACTIVE, AT_RISK, DORMANT, NEW, RETURNED
 from pipeline.outcome import close
 from pipeline.policy import InSegment
@@ -92,7 +91,9 @@ def settle(
     if revealed_by == "clock":
         if context.model is not None and any(order != _LOOK[0] for _, order, _, _ in due):
             scores.tell(state, effective, context, facts)
-        rate(state, min(TOP_BUCKET, int(p_alive(state, effective, context.policy) * 10)), facts)
+        lived = activity.last - activity.first
+        alive = context.policy.risk.p_alive(activity.days - 1, lived, lived + effective - start)
+        rate(state, min(TOP_BUCKET, int(alive * 10)), facts)
     return False
 
 
