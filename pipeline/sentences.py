@@ -35,35 +35,38 @@ _RISK: Final = Words(
 )
 GATES: Final[dict[str, tuple[Words, Words]]] = {
     "silence_days": (
-        Words("silent for {value} days, the rule asks for {threshold}", "已沉默 {value} 天，规则要求 {threshold} 天"),
+        Words("silent for {value} {days}, the rule asks for {threshold}", "已沉默 {value} 天，规则要求 {threshold} 天"),
         Words(
-            "only silent for {value} days, the rule asks for {threshold}", "仅沉默 {value} 天，规则要求 {threshold} 天"
+            "only silent for {value} {days}, the rule asks for {threshold}",
+            "仅沉默 {value} 天，规则要求 {threshold} 天",
         ),
     ),
     "p_alive": (_P_ALIVE, _P_ALIVE),
     "risk": (_RISK, _RISK),
     "age_days": (
         Words(
-            "first seen {value} days ago, the rule asks for {threshold}",
+            "first seen {value} {days} ago, the rule asks for {threshold}",
             "首次出现于 {value} 天前，规则要求 {threshold} 天",
         ),
         Words(
-            "only first seen {value} days ago, the rule asks for {threshold}",
+            "only first seen {value} {days} ago, the rule asks for {threshold}",
             "首次出现距今仅 {value} 天，规则要求 {threshold} 天",
         ),
     ),
     "segment": (Words("entered {value}", "已进入分群 {value}"), Words("not in {value}", "不在分群 {value} 中")),
     "active_days": (
-        Words("{value} active days, the rule asks for {threshold}", "活跃 {value} 天，规则要求 {threshold} 天"),
-        Words("only {value} active days, the rule asks for {threshold}", "仅活跃 {value} 天，规则要求 {threshold} 天"),
+        Words("{value} active {days}, the rule asks for {threshold}", "活跃 {value} 天，规则要求 {threshold} 天"),
+        Words(
+            "only {value} active {days}, the rule asks for {threshold}", "仅活跃 {value} 天，规则要求 {threshold} 天"
+        ),
     ),
     "days_since_contact": (
         Words(
-            "{value} days since the last contact, the next may come after {threshold}",
+            "{value} {days} since the last contact, the next may come after {threshold}",
             "距离上次联系 {value} 天，{threshold} 天后可再联系",
         ),
         Words(
-            "only {value} days since the last contact, the next may come after {threshold}",
+            "only {value} {days} since the last contact, the next may come after {threshold}",
             "距离上次联系仅 {value} 天，{threshold} 天后可再联系",
         ),
     ),
@@ -114,18 +117,18 @@ SHORT: Final[dict[str, Words]] = {
     "p_alive": Words("P(alive) {value}, below {threshold}", "P(alive) {value}，低于 {threshold}"),
     "risk": Words("risk {value}, {threshold} or more", "风险 {value}，不低于 {threshold}"),
     "age_days": Words(
-        "first seen {value} days ago (the rule's limit is {threshold})",
+        "first seen {value} {days} ago (the rule's limit is {threshold})",
         "首次出现于 {value} 天前（规则的期限为 {threshold} 天）",
     ),
     "segment": GATES["segment"][0],
     "silence_days": Words(
-        "silent for {value} days (the rule's limit is {threshold})",
+        "silent for {value} {days} (the rule's limit is {threshold})",
         "已沉默 {value} 天（规则的期限为 {threshold} 天）",
     ),
 }
 """By which a rule can be due; a silence is told of some of the others, too."""
 _SHORT_JUST_BELOW: Final = Words("P(alive) just below {threshold}", _JUST_BELOW.zh)
-_SILENT_TOO: Final = Words(", silent for {value} days", "，已沉默 {value} 天")
+_SILENT_TOO: Final = Words(", silent for {value} {days}", "，已沉默 {value} 天")
 _BY_ITS_RULE: Final = Words("by its rule", "按规则")
 
 
@@ -142,11 +145,13 @@ def because(gates: Iterable[Gate], language: Language = "en") -> str:
         return say(_BY_ITS_RULE, language)
     value, threshold = (short(found[named].value), short(found[named].threshold))
     just_below = named == "p_alive" and value == threshold
-    said = say(_SHORT_JUST_BELOW if just_below else SHORT[named], language, value=value, threshold=threshold)
+    text = _SHORT_JUST_BELOW if just_below else SHORT[named]
+    said = say(text, language, value=value, threshold=threshold, days=_days(value))
     silence = found.get("silence_days")
     if silence is None or named not in {"p_alive", "risk"}:
         return said
-    return said + say(_SILENT_TOO, language, value=short(silence.value))
+    quiet = short(silence.value)
+    return said + say(_SILENT_TOO, language, value=quiet, days=_days(quiet))
 
 
 def short(value: float | str | None) -> str:
@@ -154,6 +159,10 @@ def short(value: float | str | None) -> str:
     if not isinstance(value, float | int):
         return str(value)
     return f"{round(value, 1 if abs(value) >= 1 else 2):g}"
+
+
+def _days(figure: str) -> str:
+    return "day" if figure == "1" else "days"
 
 
 def _words(gate: Gate, language: Language) -> str:
@@ -171,6 +180,7 @@ def _words(gate: Gate, language: Language) -> str:
         language,
         value=value,
         threshold=threshold,
+        days=_days(value),
         channel=gate.feature.removeprefix(prefix),
         feature=gate.feature,
     )

@@ -81,7 +81,7 @@ def fit(
     matured before; the model that is written is fitted on everything.
 
     Two lines are for the policy: `risk:`, by which P(alive) is told, and `value:`, by which a user's worth is. Without
-    them it goes by the parameters of a CD shop of 1997.
+    them it goes by the parameters of a CD shop of 1997. With --json the horizon is in ms.
     """
     from pipeline.risk.fitting import fit as learn  # noqa: PLC0415 scikit-learn takes a second
 
@@ -124,7 +124,8 @@ def evaluate(
 ) -> None:
     """Compare all churn models on EVENTS, out of time: fitted on what had matured before, judged on the last 30 %.
 
-    Judged are users who were active in the two horizons before a snapshot. Intervals: bootstrap over users.
+    Judged are users who were active in the two horizons before a snapshot. Intervals: bootstrap over users. With --json
+    the horizon is in ms.
     """
     from pipeline.risk.evaluate import evaluate as judge  # noqa: PLC0415 scikit-learn takes a second
 

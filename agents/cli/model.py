@@ -52,16 +52,19 @@ def publish(ctx: click.Context, *, file: Path, again: bool, as_json: bool) -> No
 @as_json
 @click.pass_context
 def show(ctx: click.Context, *, as_json: bool) -> None:
-    """What was published, the latest last, with held-out figures of the fit; `report calibration` has those of now."""
+    """What was published, the latest last, with held-out figures of the fit; `report calibration` has those of now. The
+    last one is in use. With --json the horizon is in ms.
+    """
     settings = settings_of(ctx)
     entries = model_history(run(settings, read_registry(settings)))
     if as_json:
-        emit([msgspec.to_builtins(entry) for entry in entries])
+        emit([msgspec.to_builtins(e) | {"current": bool(e.model) and e is entries[-1]} for e in entries])
     elif not entries:
         click.echo("no model was published yet: rules by risk_above are never due")
     else:
-        columns = ("model", "published", "by", "kind", "horizon", "AUC", "ECE", "trained on")
-        table(columns, [_row(entry) for entry in entries])
+        columns = ("model", "published", "by", "kind", "horizon", "AUC", "ECE", "trained on", "")
+        marks = [*[""] * (len(entries) - 1), "current" if entries[-1].model else ""]
+        table(columns, [(*_row(entry), mark) for entry, mark in zip(entries, marks, strict=True)])
 
 
 @model.command()

@@ -92,16 +92,17 @@ def publish(ctx: click.Context, *, file: Path, live: bool, again: bool, as_json:
 @as_json
 @click.pass_context
 def show_history(ctx: click.Context, *, as_json: bool) -> None:
-    """What was published, the latest last."""
+    """What was published, the latest last: that is what the partitions decide by."""
     settings = settings_of(ctx)
     entries = history(run(settings, read_registry(settings)))
     if as_json:
-        emit([{"policy": e.policy, "at": e.at, "by": e.by, "rules": e.rules} for e in entries])
+        told = [{"policy": e.policy, "at": e.at, "by": e.by, "rules": e.rules} for e in entries]
+        emit([each | {"current": each is told[-1]} for each in told])
     elif not entries:
         click.echo("nothing was published yet: partitions keep state and decide nothing")
     else:
-        rows = [(e.policy[:12], e.at, e.by, _rules(e)) for e in entries]
-        table(("policy", "published", "by", "rules"), rows)
+        rows = [(e.policy[:12], e.at, e.by, _rules(e), "current" if e is entries[-1] else "") for e in entries]
+        table(("policy", "published", "by", "rules", ""), rows)
 
 
 @policy.command()

@@ -35,7 +35,7 @@ def publish(ctx: click.Context, *, dry_run: bool, as_json: bool) -> None:
     else:
         currency = published_currency(settings)
         rows = [
-            (name, f"{share:g}", _limit(limit, FEATURES[name].unit, currency))
+            (name, f"{100 * share:g} %", _limit(limit, FEATURES[name].unit, currency))
             for name, shares in found.items()
             for share, limit in shares.items()
         ]

@@ -71,7 +71,13 @@ def test_a_model_and_a_lease_from_publishing_to_the_report(
     rekindle("model", "publish", second)
     assert rekindle.json("model", "rollback")["model"] == published["model"]
     assert "no single model" in rekindle("model", "rollback", "ffff", code=Exit.USAGE).stderr
-    assert [entry["model"] for entry in rekindle.json("model", "list")][::2] == [published["model"]] * 2
+    listed = rekindle.json("model", "list")
+    assert [entry["model"] for entry in listed][::2] == [published["model"]] * 2
+    assert [entry["current"] for entry in listed] == [False, False, True]  # the same hash, and only now
+    assert [line.endswith("current") for line in rekindle("model", "list").stdout.splitlines()[1:]] == [
+        *[False] * 2,
+        True,
+    ]
 
     planned = rekindle.json("perks", "lease", "--dry-run")
     assert (planned["published"], planned["perks"][0]["leased"]) == (False, 256_000)

@@ -276,8 +276,9 @@ def test_policies_are_published_listed_and_rolled_back(rekindle: Rekindle) -> No
     assert f"rule silent-14d would send; go back to {live['policy'][:12]} with --live" in refused.stderr
     again = rekindle.json("policy", "rollback", live["policy"][:8], "--live")
     assert (again["policy"], again["published"]) == (live["policy"], True)
-    assert len(rekindle.json("policy", "history")) == 4
-    assert "silent-14d (live)" in rekindle("policy", "history").stdout
+    assert [entry["current"] for entry in rekindle.json("policy", "history")] == [False, False, False, True]
+    listed = rekindle("policy", "history").stdout.splitlines()
+    assert [line.split()[-2:] for line in listed if "current" in line] == [["(live)", "current"]]
     bad = rekindle.folder / "bad.yaml"
     bad.write_text("version: 1\nmood: live\n")
     assert "bad.yaml:2: unknown field 'mood'" in rekindle("policy", "publish", bad, code=Exit.POLICY).stderr

@@ -37,7 +37,7 @@ def test_quantiles_from_the_state_to_the_segment(kafka: LocalKafka, prefix: str,
         published = rekindle.json("quantiles", "publish")
         assert "thresholds" not in rekindle("doctor").stdout
         assert (planned["published"], published["published"]) == (False, True)
-        assert re.search(r"spent +0.1 +9[01]\.\d\d USD", rekindle("quantiles", "publish", "--dry-run").stdout)
+        assert re.search(r"spent +10 % +9[01]\.\d\d USD", rekindle("quantiles", "publish", "--dry-run").stdout)
         assert planned["quantiles"] == published["quantiles"]
         assert abs(published["quantiles"]["spent"]["0.1"] / 9_100 - 1) <= 0.0101
         rekindle.say(tick(5))

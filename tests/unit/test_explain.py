@@ -100,7 +100,7 @@ def test_one_day_tells_too_little_about_a_habit() -> None:
     found = outlook(event(at(0)), ticks(at(1), at(2)), policy=TWO)
     rule = found.rules[1]
     assert (rule.status, rule.deadline) == ("no_deadline", None)
-    assert rule.why_not == ["only 1 active days, the rule asks for 3"]
+    assert rule.why_not == ["only 1 active day, the rule asks for 3"]
 
 
 def test_a_second_rule_finds_the_silence_taken() -> None:
