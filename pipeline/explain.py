@@ -24,7 +24,7 @@ from pipeline.position import Position
 from pipeline.recall import risk_of, rule_deadlines, spread_out, waiting
 from pipeline.risk import ChurnModel
 from pipeline.risk.model import silence_start
-from pipeline.risk.words import effect, strongest
+from pipeline.risk.words import reasons
 from pipeline.sentences import Sentence, sentence
 from pipeline.silence import earliest_wake, next_wake
 from pipeline.state import UserState, decode_row, encode_row
@@ -232,8 +232,7 @@ def _risk(state: UserState, context: Context, moment: int, language: Language) -
         return None
     at, model = moment - context.dark * HOUR, context.model
     told = risk_of(state, at, 30 * DAY, context)
-    terms = [] if model is None else model.explain(model.features(activity, at))
-    why = [effect(term, language) for term in strongest(terms, len(terms))]
+    why = [] if model is None else reasons(model, model.features(activity, at), language)
     return Risk(round(p_alive(state, at, context.policy), 4), told.p, told.horizon, told.model_version, why)
 
 

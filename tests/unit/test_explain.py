@@ -258,7 +258,11 @@ def test_the_risk_is_the_models_and_says_what_it_is_made_of() -> None:
     assert found.risk is not None
     assert (found.risk.p_none, found.risk.horizon) == (0.7863, 30 * DAY)
     assert len(found.risk.model) == 12
-    assert found.risk.why == ["silent for 9 days: raises the risk (+1.30)"]
+    assert found.risk.why == [
+        "silent for 9 days: raises the risk (+1.30)",
+        "the average user of the fit: 50% (+0.00)",
+        "calibration, of 79% (+0.00)",
+    ]
 
 
 def test_a_rule_by_risk_is_explained_term_by_term() -> None:
@@ -288,6 +292,10 @@ def test_what_lies_before_the_model_is_not_due_by_it() -> None:
     ("gate", "said"),
     [
         (Gate("risk.p_alive", 0.4, None, True, -0.5), "has not left for good: 40%: lowers the risk (-0.50)"),
+        (
+            Gate("risk.silence_days", 247.0, None, True, -0.17),
+            "silent for 247 days, beside what else is known: lowers the risk (-0.17)",
+        ),
         (Gate("reachable_push", "no", "yes", False), "the last message by push bounced"),
         (Gate("segment", "whales", "whales", True), "entered whales"),
         (Gate("segment", "whales", "whales", False), "not in whales"),

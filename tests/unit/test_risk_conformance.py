@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pipeline.activity import Activity, observe
 from pipeline.risk import CHURN_MODELS, FAR, MODELS, ChurnModel, RiskModel, Sample, TooLittle, crossing, from_json
-from pipeline.risk.words import effect, strongest
+from pipeline.risk.words import addends, effect, reasons, strongest
 from pipeline.units import DAY, HOUR
 
 X = st.integers(0, 4000)
@@ -147,6 +147,13 @@ def test_the_explanation_adds_up_to_the_score(name: str, activity: Activity, qui
     probability = model.predict(features)
     assert isclose(log(probability / (1 - probability)), model.calibration.logit(score), rel_tol=1e-6, abs_tol=1e-9)
     assert all(isfinite(term.value) for term in terms)
+    whole = addends(model, features)
+    assert [term.code for term in whole] == ["base", *model.feature_names, "calibration"]
+    if abs(score) < 12:
+        assert isclose(
+            log(probability / (1 - probability)), sum(t.contribution for t in whole), rel_tol=1e-6, abs_tol=1e-9
+        )
+    assert len(reasons(model, features)) == len(reasons(model, features, "zh")) == len(whole)
     assert all("risk (" in effect(term) and "风险（" in effect(term, "zh") for term in strongest(terms))
 
 

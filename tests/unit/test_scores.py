@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from hashlib import sha256
+from math import log, log1p
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.risk import Recency
+from pipeline.risk import Calibration, Recency
+from pipeline.risk.words import addends
 from pipeline.sums import CALIBRATION
 from pipeline.sums.calibration import BANDS, band_of
 from pipeline.units import DAY, HOUR
@@ -197,6 +199,20 @@ def test_a_rule_by_risk_is_due_when_the_model_says_so() -> None:
     gates = {gate["feature"]: gate for gate in trigger["data"]["explain"]}
     assert gates["risk"]["value"] == 0.7419
     assert gates["risk.silence_days"]["contribution"] == pytest.approx(1.0561, abs=1e-4)
+
+
+def test_what_a_trigger_leaves_over_of_the_risk_is_base_and_calibration() -> None:
+    """So it is documented for whoever receives one, and so `rekindle user` says it."""
+    calibration = Calibration((0.0, 1.0), (-0.7, 0.2))
+    model = Recency(2 * DAY, 0.3, 0.5, 1.2, calibration)
+    records = history(adopt_model(model.to_json()), event(at(0)), ticks(at(0), at(9)), policy=RISKY)
+    (trigger,) = fold(records, RISKY, extra=models(model.to_json())).triggers
+    gates = {gate["feature"]: gate for gate in trigger["data"]["explain"]}
+    risk, term = trigger["data"]["risk"]["p"], gates["risk.silence_days"]
+    base, _, correction = addends(model, (log1p(term["value"]),))
+    assert correction.contribution < -0.7
+    left = log(risk / (1 - risk)) - term["contribution"]
+    assert left == pytest.approx(base.contribution + correction.contribution, abs=2e-3)
 
 
 def test_without_a_model_a_rule_by_risk_is_never_due() -> None:
