@@ -50,6 +50,16 @@ class Renewed(NamedTuple):
     before: Fit
     after: Fit
 
+    @property
+    def needed(self) -> bool:
+        """Whether there is anything to mend: a line over a model that is calibrated follows chance and season."""
+        return self.whole.verdict != "calibrated"
+
+    @property
+    def helps(self) -> bool:
+        """Whether the line foretells better what it has not seen."""
+        return self.after.ece < self.before.ece
+
 
 def known_days(cells: Cells, version: str) -> Days:
     """The days of a model that are over, in their order. `cells`: of the sum `calibration`; `version`: the beginning of

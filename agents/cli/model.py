@@ -119,20 +119,19 @@ def recalibrate(ctx: click.Context, *, out: Path, as_json: bool) -> None:
         raise Refusal(Exit.USAGE, f"nothing was written: {error}") from error
     before, after = round(found.before.ece, 4), round(found.after.ece, 4)
     about = Renewal(current, days[0][0], days[-1][0], found.whole.scores, before, after)
-    needed = found.whole.verdict != "calibrated"
-    if needed and after >= before:
+    if found.needed and not found.helps:
         line = f"a line by the earlier half of its scores does not mend the later half (ECE {before:.3f}, {after:.3f})"
         raise Refusal(Exit.USAGE, f"nothing was written: {line}; fit anew (rekindle fit)")
-    name = written(renewed(read(body), found.line, about).to_json(), out) if needed else ""
+    name = written(renewed(read(body), found.line, about).to_json(), out) if found.needed else ""
     if as_json:
         emit(
-            {"written": needed, "hash": name, "verdict": found.whole.verdict}
+            {"written": found.needed, "hash": name, "verdict": found.whole.verdict}
             | found.line._asdict()
             | msgspec.to_builtins(about)
         )
         return
     click.echo(f"{current[:12]} {says(found.whole)}")
-    if not needed:
+    if not found.needed:
         click.echo("nothing was written: there is nothing to renew")
         return
     click.echo(f"log-odds = {found.line.base:+.3f} {found.line.slope:+.3f} x the log-odds so far")

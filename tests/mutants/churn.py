@@ -9,6 +9,7 @@ _EVALUATE: Final = "pipeline/risk/evaluate.py"
 _LEARN: Final = "pipeline/risk/learn.py"
 _sample = Suite("unit/test_risk_evaluate").rule
 _model = Suite("unit/test_risk_conformance").rule
+_renewal = Suite("unit/test_renewal").rule
 
 CHURN: Final = (
     _sample(
@@ -52,5 +53,19 @@ CHURN: Final = (
         "return [Term(code, value, weight * (feature - mean)) for",
         "return [Term(code, value, weight * feature) for",
         "the_explanation_adds_up_to_the_score",
+    ),
+    _renewal(
+        "a calibration is judged on what it was not renewed by",
+        "pipeline/renewal.py",
+        "line(together(days[:half]))",
+        "line(bands)",
+        "what_was_true_and_is_no_longer_shows_as_no_better",
+    ),
+    _renewal(
+        "a calibrated model is left alone",
+        "pipeline/renewal.py",
+        'return self.whole.verdict != "calibrated"',
+        "return True",
+        "a_model_that_is_calibrated_needs_none",
     ),
 )

@@ -55,13 +55,22 @@ def test_what_foretells_too_much_is_put_right_out_of_time() -> None:
     assert found.before.ece > 0.1
     assert found.after.ece < 2 * found.after.by_chance
     assert found.after.auc == found.before.auc  # the order stays
+    assert found.needed
+    assert found.helps
     assert found.before.scores == found.after.scores == 2_000
 
 
 def test_what_was_true_and_is_no_longer_shows_as_no_better() -> None:
     """The half that judges is later than the half that teaches."""
-    found = renew(days(Line(-0.9, 1.0), Line(0.3, 1.0)))
+    found = renew(days(Line(0.6, 1.0), Line(-1.2, 1.0)))
     assert found.after.ece > found.before.ece
+    assert not found.helps
+
+
+def test_a_model_that_is_calibrated_needs_none() -> None:
+    found = renew(days(Line(0.0, 1.0)))
+    assert found.whole.verdict == "calibrated"
+    assert not found.needed
 
 
 def test_the_line_is_that_of_single_scores() -> None:
