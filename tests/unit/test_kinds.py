@@ -1,5 +1,7 @@
 """Rules that remind, show items or have a backlog: each by its smallest log."""
 
+import pytest
+
 from tests.builders import (
     adopt,
     at,
@@ -43,16 +45,11 @@ def test_the_items_are_the_last_and_the_usual_ones() -> None:
 # ---- backlog
 
 
-def test_switching_a_rule_on_sends_to_nobody_who_lapsed_before() -> None:
-    records = log(
-        played(),
-        tick(at(0)),
-        event(at(0)),
-        ticks(at(1), at(20)),
-        adopt(policy()),
-        ticks(at(20), at(40)),
-    )
-    assert fold(records, policy()).decisions == []
+@pytest.mark.parametrize("other", ["", "  - {id: other, when: {silence: 300d}, backlog: {spread: 1d}}\n"])
+def test_switching_a_rule_on_sends_to_nobody_who_lapsed_before(other: str) -> None:
+    text = policy() + other
+    records = log(played(), tick(at(0)), event(at(0)), ticks(at(1), at(20)), adopt(text), ticks(at(20), at(40)))
+    assert fold(records, text).decisions == []
 
 
 def test_a_backlog_is_spread_over_its_time() -> None:
