@@ -45,7 +45,10 @@ def test_the_items_are_the_last_and_the_usual_ones() -> None:
 # ---- backlog
 
 
-@pytest.mark.parametrize("other", ["", "  - {id: other, when: {silence: 300d}, backlog: {spread: 1d}}\n"])
+OTHER = "  - {id: other, when: {silence: 300d}, goal: {within: 4d}, cooldown: 4d, backlog: {spread: 1d}}\n"
+
+
+@pytest.mark.parametrize("other", ["", OTHER], ids=["alone", "beside_one_that_has_one"])
 def test_switching_a_rule_on_sends_to_nobody_who_lapsed_before(other: str) -> None:
     text = policy() + other
     records = log(played(), tick(at(0)), event(at(0)), ticks(at(1), at(20)), adopt(text), ticks(at(20), at(40)))
