@@ -16,6 +16,7 @@ from pipeline.perks import slot_of
 from pipeline.policy import InSegment, NotActivated, PAliveBelow, Policy, RiskAbove, Silence, Step
 from pipeline.quiet import quiet_until
 from pipeline.risk.model import silence_start
+from pipeline.risk.words import addends
 from pipeline.state import Profile, UserState
 from pipeline.units import DAY, HOUR
 from schemas.decision import Reason, Verdict
@@ -150,16 +151,15 @@ def _days(span: int) -> float:
 
 
 def _score(state: UserState, at: int, when: RiskAbove, context: Context) -> list[Gate]:
-    """The risk, and what each feature adds to it (log-odds)."""
+    """The risk, and what adds up to its log-odds."""
     model = context.model
     if model is None:
         return [Gate("risk", None, when.threshold, False)]
     features = model.features(state.activity, at)
-    risk = model.predict(features)
-    terms = model.explain(features)
+    parts = addends(model, features)
     return [
-        Gate("risk", round(risk, 4), when.threshold, True),
-        *(Gate(f"risk.{t.code}", round(t.value, 4), None, True, round(t.contribution, 4)) for t in terms),
+        Gate("risk", round(model.predict(features), 4), when.threshold, True),
+        *(Gate(f"risk.{t.code}", round(t.value, 4), None, True, round(t.contribution, 4)) for t in parts),
     ]
 
 

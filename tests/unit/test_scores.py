@@ -2,14 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from hashlib import sha256
-from math import log, log1p
+from math import log
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.risk import Calibration, Recency
-from pipeline.risk.words import addends
 from pipeline.sums import CALIBRATION
 from pipeline.sums.calibration import BANDS, band_of
 from pipeline.units import DAY, HOUR
@@ -201,18 +200,17 @@ def test_a_rule_by_risk_is_due_when_the_model_says_so() -> None:
     assert gates["risk.silence_days"]["contribution"] == pytest.approx(1.0561, abs=1e-4)
 
 
-def test_what_a_trigger_leaves_over_of_the_risk_is_base_and_calibration() -> None:
-    """So it is documented for whoever receives one, and so `rekindle user` says it."""
+def test_what_a_trigger_says_of_its_risk_adds_up_to_it() -> None:
     calibration = Calibration((0.0, 1.0), (-0.7, 0.2))
     model = Recency(2 * DAY, 0.3, 0.5, 1.2, calibration)
     records = history(adopt_model(model.to_json()), event(at(0)), ticks(at(0), at(9)), policy=RISKY)
     (trigger,) = fold(records, RISKY, extra=models(model.to_json())).triggers
-    gates = {gate["feature"]: gate for gate in trigger["data"]["explain"]}
-    risk, term = trigger["data"]["risk"]["p"], gates["risk.silence_days"]
-    base, _, correction = addends(model, (log1p(term["value"]),))
-    assert correction.contribution < -0.7
-    left = log(risk / (1 - risk)) - term["contribution"]
-    assert left == pytest.approx(base.contribution + correction.contribution, abs=2e-3)
+    parts = {g["feature"]: g["contribution"] for g in trigger["data"]["explain"] if g["feature"].startswith("risk.")}
+    assert list(parts) == ["risk.base", "risk.silence_days", "risk.calibration"]
+    assert parts["risk.base"] == 0.3
+    assert parts["risk.calibration"] < -0.7
+    risk = trigger["data"]["risk"]["p"]
+    assert sum(parts.values()) == pytest.approx(log(risk / (1 - risk)), abs=2e-3)
 
 
 def test_without_a_model_a_rule_by_risk_is_never_due() -> None:
