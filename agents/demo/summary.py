@@ -203,7 +203,7 @@ def _channels(result: Result) -> RenderableType:
             whole = found.setdefault(str(dims[1]), [0] * len(cell))
             for field, count in enumerate(cell):
                 whole[field] += count
-    table = _table("Channels", "<channel", "first touch", "last touch", "buyers", "orders", "revenue")
+    table = _table("Channels", "<channel", "came by", "last touch", "buyers", "orders", "revenue")
     for channel, cell in sorted(found.items(), key=lambda item: -item[1][REVENUE]):
         users = result.channels.get(channel, Reach())
         figures = (users.first, users.last, users.buyers, cell[ORDERS])

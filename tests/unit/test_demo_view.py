@@ -77,4 +77,4 @@ def test_counts_are_named_for_what_they_count(folded: Folded) -> None:
     assert "decision        reason" in decisions
     assert decisions.split("Decisions")[1].split()[:4] == ["rule", "decision", "reason", "decisions"]
     assert re.search(r"fading +1 of 3 \(33\.3%\)", rest)
-    assert "first touch" in rest
+    assert "came by" in rest
