@@ -47,7 +47,8 @@ def _both(contacts: list[Contact], moment: int, limits: Caps, day: Reason, week:
 def remember(contacts: list[Contact], contact: Contact) -> None:
     """Add the latest contact; those that no cap counts any more go."""
     contacts.append(contact)
-    contacts[:] = [c for c in contacts if c.at > contact.at - WEEK][-MAX_CONTACTS:]
+    if len(contacts) > 1:
+        contacts[:] = [c for c in contacts if c.at > contact.at - WEEK][-MAX_CONTACTS:]
 
 
 class Feedback(NamedTuple):
