@@ -8,7 +8,7 @@ from pipeline.admission import Rejection
 from pipeline.context import Message
 from pipeline.erasure import Marked
 from pipeline.records import Output, Record
-from schemas.codec import encode_json, rfc3339
+from schemas.codec import encode_json, encode_json_into, rfc3339
 from schemas.deadletter import DeadLetterHeaders, kept
 from schemas.decision import Decision
 from schemas.erasure import Erasure, ErasureData
@@ -24,6 +24,7 @@ _TOPICS: Final[dict[type[Message], str]] = {
     SegmentChange: "segments",
 }
 _DATA: Final = b'"data":'
+_NOTHING: Final[Any] = msgspec.Raw(b"{}")
 _OWN: Final = b',"trigger_id":'
 """The first of what a decision says and its trigger doesn't."""
 
@@ -31,7 +32,7 @@ _OWN: Final = b',"trigger_id":'
 class Outbox:
     """Outputs by topic since they were last taken. `source` is the name of the user topic, `partition` its number."""
 
-    __slots__ = ("_headers", "_outputs", "_partition", "_record", "_source")
+    __slots__ = ("_buffer", "_headers", "_outputs", "_partition", "_record", "_source")
 
     def __init__(self, source: str, partition: int) -> None:
         self._source = source
@@ -39,6 +40,7 @@ class Outbox:
         self._record: Record | None = None  # the last that revealed something, and the headers that say so
         self._headers: list[tuple[str, bytes]] = []
         self._outputs: dict[str, list[Output]] = {}
+        self._buffer = bytearray()  # a message is written here and copied once: by itself it would grow in steps
 
     def add(self, key: bytes, message: Message, record: Record) -> None:
         """A message that `record` revealed; with a decision to send goes its trigger."""
@@ -48,10 +50,23 @@ class Outbox:
                 ("rekindle-partition", b"%d" % self._partition),
                 ("rekindle-offset", b"%d" % record.offset),
             ]
-        value = encode_json(message)
+        encode_json_into(message, self._buffer)
+        value = bytes(self._buffer)
         if type(message) is Decision and message.data.decision == "send":
-            self._put("triggers", key, _trigger(message, value), self._headers)
+            self._put("triggers", key, self._trigger(message, value), self._headers)
         self._put(_TOPICS[type(message)], key, value, self._headers)
+
+    def _trigger(self, decision: Decision, text: bytes) -> bytes:
+        """The trigger of a decision whose JSON is `text`: what both say, most of it, is encoded once. Inside a string
+        of JSON no quotation mark is bare, so that the names are found where they are keys.
+        """
+        identity, user, buffer = decision.data.trigger_id, decision.subject, self._buffer
+        empty = Trigger(id=identity, subject=user, time=decision.time, partitionkey=user, data=_NOTHING)
+        encode_json_into(empty, buffer)
+        del buffer[-len("{}}") :]
+        buffer += memoryview(text)[text.index(_DATA) + len(_DATA) : text.rindex(_OWN)]
+        buffer += b"}}"
+        return bytes(buffer)
 
     def _put(self, topic: str, key: bytes, value: bytes, headers: list[tuple[str, bytes]]) -> None:
         outputs = self._outputs.get(topic)
@@ -97,13 +112,3 @@ class Outbox:
         """Hand over and begin anew."""
         taken, self._outputs = self._outputs, {}
         return taken
-
-
-def _trigger(decision: Decision, text: bytes) -> bytes:
-    """The trigger of a decision whose JSON is `text`: what both say, most of it, is encoded once. Inside a string of
-    JSON no quotation mark is bare, so that the names are found where they are keys.
-    """
-    shared = text[text.index(_DATA) + len(_DATA) : text.rindex(_OWN)] + b"}"
-    identity, user = decision.data.trigger_id, decision.subject
-    data: Any = msgspec.Raw(shared)
-    return encode_json(Trigger(id=identity, subject=user, time=decision.time, partitionkey=user, data=data))

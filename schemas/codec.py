@@ -19,7 +19,9 @@ decode_quantiles = msgspec.json.Decoder(Quantiles).decode
 decode_lease = msgspec.json.Decoder(Lease).decode
 decode_skip = msgspec.json.Decoder(Skip).decode
 decode_foreign = msgspec.json.Decoder(float_hook=Decimal).decode  # any JSON; amounts stay as they were written
-encode_json = msgspec.json.Encoder(decimal_format="number").encode
+_encoder = msgspec.json.Encoder(decimal_format="number")
+encode_json = _encoder.encode
+encode_json_into = _encoder.encode_into
 
 # What msgspec raises on bytes that it cannot take; RecursionError is a depth bomb, UnicodeDecodeError bad UTF-8.
 DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
