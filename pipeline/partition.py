@@ -415,16 +415,13 @@ class Partition:
     def _sweep(self, hour: int, record: Record) -> Iterator[None]:
         """Wake whoever is due in `hour`. A pause may fall anywhere between two users: the rows tell who was woken."""
         woken: set[bytes] = set()
-        due_hour, put = self._due_hour, self.wheel.put
         for key in self.wheel.due(hour):
-            due = due_hour(key)
+            due = self._due_hour(key)
             if due > hour:  # seen since it was put here
-                put(due, key)
+                self.wheel.put(due, key)
             else:
                 woken.add(key)
-            self._since_pause += 1
-            if self._since_pause >= _PAUSE_WAKES:
-                self._since_pause = 0
+            if self._slice_is_full():
                 yield
         context, counts, until = self._context, self.position.counts, (hour + 1) * HOUR
         for key in sorted(woken):

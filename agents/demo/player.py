@@ -3,22 +3,23 @@ virtual days a second.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from time import monotonic
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from aiokafka import AIOKafkaProducer
 
+from agents.kafka.batches import batches
 from agents.kafka.connection import client_options
 from agents.settings import Settings
 from pipeline.play import Raw, Step, control_record, history_span, play
-from schemas.control import Domain, Tick
+from schemas.control import CONTROL_KEY, Domain, Tick
 from schemas.partitioner import partition_of
 from schemas.topics import USERS
 
 _SLICE: Final = 0.05  # s of wall clock that travel together
 
-Message = tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]
+Message = tuple[bytes, bytes | None, list[tuple[str, bytes]]]
 
 
 class Player:
@@ -46,7 +47,9 @@ class Player:
 
     async def declare(self) -> None:
         """Say in every partition that time is the player's: the first record, before any policy is adopted."""
-        await self._append([self._to_all(Domain("played"))] * self._count)
+        logs: list[list[Message]] = [[] for _ in range(self._count)]
+        self._add(Domain("played"), logs)
+        await self._append(logs)
 
     async def perform(self, seconds: float, played: Callable[[], None] = lambda: None) -> None:
         """Append everything, evenly in virtual time over `seconds`; `played` is called after each slice.
@@ -76,26 +79,16 @@ class Player:
         if isinstance(step, Raw):
             key = step.key or b""
             logs[partition_of(key, self._count)].append((key, step.value, []))
-        else:
-            for log, message in zip(logs, [self._to_all(step)] * self._count, strict=True):
-                log.extend(message)
-
-    def _to_all(self, control: Any) -> list[Message]:
-        record = control_record(control)
-        return [(record.key, record.value, list(record.headers))]
+            return
+        record = control_record(step)
+        for log in logs:
+            log.append((CONTROL_KEY, record.value, list(record.headers)))
 
     async def _append(self, logs: Sequence[Sequence[Message]]) -> None:
         """Append each partition's messages in their order, and wait until they are there."""
-        batches = [(number, batch) for number, log in enumerate(logs) for batch in self._batches(log)]
-        sent = [await self._producer.send_batch(batch, self._topic, partition=number) for number, batch in batches]
+        sent = [
+            await self._producer.send_batch(batch, self._topic, partition=number)
+            for number, log in enumerate(logs)
+            for batch in batches(log, transactional=False)
+        ]
         await asyncio.gather(*sent)
-
-    def _batches(self, log: Sequence[Message]) -> Iterator[Any]:
-        batch = self._producer.create_batch()
-        for key, value, headers in log:
-            if batch.append(key=key, value=value, timestamp=None, headers=headers) is None:  # full
-                yield batch
-                batch = self._producer.create_batch()
-                batch.append(key=key, value=value, timestamp=None, headers=headers)
-        if batch.record_count():
-            yield batch
